@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# What every target shares: the language, the warnings, the sanitizers, and how a test is declared.
+find_package(PkgConfig REQUIRED)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+find_package(Threads REQUIRED)
+
+add_library(hf_warnings INTERFACE)
+target_compile_definitions(hf_warnings INTERFACE _GNU_SOURCE)
+target_include_directories(hf_warnings INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(hf_warnings INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+  -Wcast-qual -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wnull-dereference -Wimplicit-fallthrough
+  -Wno-format-nonliteral -Wno-null-dereference -fvisibility=hidden -fno-strict-overflow -fstack-protector-strong)
+if(HOLDFAST_SANITIZE)
+  target_compile_options(hf_warnings INTERFACE
+    -fsanitize=${HOLDFAST_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(hf_warnings INTERFACE -fsanitize=${HOLDFAST_SANITIZE})
+endif()
+target_link_libraries(hf_warnings INTERFACE Threads::Threads)
+
+# hf_library(name SOURCES a.c b.c USES targets... PACKAGES pkg-config-names...)
+# A static library of one layer part. PACKAGES are private: only this part includes that library.
+function(hf_library name)
+  cmake_parse_arguments(L "" "" "SOURCES;USES;PACKAGES" ${ARGN})
+  add_library(${name} STATIC ${L_SOURCES})
+  target_link_libraries(${name} PUBLIC hf_warnings ${L_USES})
+  foreach(pkg ${L_PACKAGES})
+    string(MAKE_C_IDENTIFIER "PC_${pkg}" var)
+    if(NOT TARGET PkgConfig::${var})
+      pkg_check_modules(${var} REQUIRED IMPORTED_TARGET GLOBAL ${pkg})
+    endif()
+    target_link_libraries(${name} PRIVATE PkgConfig::${var})
+  endforeach()
+endfunction()
+
+# hf_test(name SOURCES x_test.c LIBS targets... [LABELS l...] [SERVICES postgres kafka ...])
+# A cmocka test program run by ctest. SERVICES are started by tests/parts/with before the program
+# and named to it in the environment (HOLDFAST_TEST_POSTGRES, HOLDFAST_TEST_KAFKA, ...).
+function(hf_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS;LABELS;SERVICES" ${ARGN})
+  if(NOT TARGET PkgConfig::PC_cmocka)
+    pkg_check_modules(PC_cmocka REQUIRED IMPORTED_TARGET GLOBAL cmocka)
+  endif()
+  add_executable(${name} ${T_SOURCES})
+  target_link_libraries(${name} PRIVATE hf_warnings ${T_LIBS} PkgConfig::PC_cmocka)
+  if(T_SERVICES)
+    add_test(NAME ${name} COMMAND ${CMAKE_SOURCE_DIR}/tests/parts/with ${T_SERVICES} -- $<TARGET_FILE:${name}>)
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+  endif()
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
+    ENVIRONMENT "HOLDFAST_BIN=$<TARGET_FILE_DIR:${name}>/../holdfast")
+endfunction()
+
+# hf_fuzz(name SOURCES target.c LIBS targets... CORPUS folder)
+# target.c defines LLVMFuzzerTestOneInput. With clang it becomes a libFuzzer program; with gcc it is
+# linked with tests/fuzz/replay.c, which runs every file of the corpus, then mutates them for a while.
+function(hf_fuzz name)
+  cmake_parse_arguments(F "" "CORPUS" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${F_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
+  target_link_libraries(${name} PRIVATE hf_warnings ${F_LIBS})
+  add_test(NAME ${name} COMMAND ${name} --seconds 20 ${F_CORPUS})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+endfunction()
