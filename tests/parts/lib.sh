@@ -113,3 +113,24 @@ detached()
         exec "$@"' detached "$@" </dev/null >>"$log" 2>&1 &
     detached_pid=$!
 }
+
+# script_of SERVICE: the script that starts and stops it.
+script_of()
+{
+    case $1 in
+    smtp) echo "$parts/../../contrib/maildir-smtp" ;;
+    *) echo "$parts/$1" ;;
+    esac
+}
+
+# stop_services SCRATCH: stops every part that lives in a folder SCRATCH/<service>, removes SCRATCH.
+stop_services()
+{
+    local service
+    for service in postgres kafka postfix smtp; do
+        if [ -d "$1/$service" ]; then
+            "$(script_of "$service")" stop "$1/$service" || true
+        fi
+    done
+    rm -rf "$1"
+}
