@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The archiver: cuts due batches, spawns a worker process for each attempt, keeps what it settles,
+ * has it read back. One thread; one active archiver for each mgccomp (lock in the database), others
+ * stand by.
+ */
+#ifndef ADAPTERS_HOST_ARCHIVER_H
+#define ADAPTERS_HOST_ARCHIVER_H
+
+#include "base/app.h"
+#include "base/conf.h"
+#include "base/wake.h"
+#include "mgccomp/ledger.h"
+
+/* Options every adapter section has, resolved beside the module's own. */
+extern const struct conf_option
+    archiver_common_options[]; /* module, required, interval, records, bytes, deadline */
+
+struct archiver_options {
+    struct staging *staging;
+    struct conf *conf;       /* sections "adapter NAME" */
+    const char *modules_dir; /* where mgc_<module>.so lie */
+    const char *scratch_dir; /* workers' private folders and spools */
+    const char *program;     /* path of this executable, for `worker` */
+    struct wake *captured;   /* rung after a capture commit; may be NULL */
+    struct wake *archived;   /* rung after a batch was verified (sweep); may be NULL */
+};
+
+struct archiver;
+/* Adds instances for configured sections the first time (an empty instance table); afterwards a
+ * section without instance is logged as not added, an instance without section is ERR_CONFIG. */
+int archiver_start(struct archiver **out, const struct archiver_options *o, struct err *e);
+void archiver_stop(
+    struct archiver *a); /* lets workers finish within their deadline, at most 10 s */
+/* Until called with false: every instance cuts whatever there is at once. */
+void archiver_drain(struct archiver *a, bool draining);
+
+/* `holdfast worker`: started by the archiver only, speaks over descriptor 3. */
+int worker_main(int argc, char **argv);
+
+/* `holdfast adapter add NAME`, `list [--json]`, `retire NAME --reason TEXT`. */
+int adapter_add_command(struct app_io *io, struct staging *st, struct conf *conf,
+                        const char *modules_dir, int argc, char **argv);
+int adapter_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int adapter_retire_command(struct app_io *io, struct staging *st, int argc, char **argv);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The capture service: from the queue into mgccomp, each record once, nothing acknowledged before
+ * it is durable. */
+#ifndef CAPTURE_CAPTURE_H
+#define CAPTURE_CAPTURE_H
+
+#include "capture/source.h"
+
+struct capture_options {
+    struct staging *staging;
+    size_t batch_records;  /* 0: 5,000 */
+    size_t batch_bytes;    /* 0: 4 MiB */
+    struct wake *captured; /* rung after each commit (archiver); may be NULL */
+    /* Exactly one of the two: */
+    const struct source_embedded_options *embedded;
+    const struct kafka_target *kafka;
+};
+
+struct capture;
+int capture_start(struct capture **out, const struct capture_options *o,
+                  struct err *e);     /* a thread */
+void capture_stop(struct capture *c); /* after the batch in hand */
+/* Holds or goes on: a held capture reads nothing (tests, demonstrations, maintenance). */
+void capture_hold(struct capture *c, bool held);
+
+struct capture_state {
+    uint64_t stored, duplicates, exceptions; /* since start */
+    int64_t last_commit_us;
+    bool queue_reachable, staging_reachable, held;
+    char problem[300]; /* "" or what is wrong */
+};
+void capture_state(struct capture *c, struct capture_state *out);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Other producers' records, newline-delimited JSON, into the store: `holdfast ingest --source NAME
+ * FILE...`. Each line is durable in the store before the next group is read; repeated lines (same
+ * source and id) are recognised. A bad line is named with file, line and reason; the rest goes on.
+ */
+#ifndef CAPTURE_INGEST_H
+#define CAPTURE_INGEST_H
+
+#include "base/app.h"
+#include "chat-server/store/relay.h"
+#include "chat-server/store/writer.h"
+
+struct ingest_counts {
+    int64_t lines, stored, known, bad;
+};
+/* Reads in to its end. name: for messages. Lines up to RECORD_MAX_BYTES. bad lines go to io->err.
+ * relay may be NULL (embedded). Returns < 0 when the store is lost. */
+int ingest_stream(struct app_io *io, struct writer *w, struct slice source, const char *name,
+                  struct ingest_counts *counts, struct err *e);
+
+/* The command over an open writer; waits for relay's confirmation when there is one. argv holds
+ * --source NAME and operands as the client left them; data comes from io->in. Exit 0 only when
+ * every line was stored or known and the queue confirmed. */
+int ingest_command(struct app_io *io, struct writer *w, struct relay *relay, int argc, char **argv);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where capture reads from: one contract over Kafka (source_kafka.c) and the embedded queue, which
+ * is the store's table read by position (source_embedded.c).
+ */
+#ifndef CAPTURE_SOURCE_H
+#define CAPTURE_SOURCE_H
+
+#include "base/kafka.h"
+#include "base/wake.h"
+#include "mgccomp/capture_write.h"
+
+struct source;
+
+/* Called by source_poll before a partition is read and when it is taken away. */
+struct source_events {
+    /* Fill pos and hash of the positions whose part is set. */
+    int (*assigned)(void *arg, struct staging_position *positions, size_t n, struct err *e);
+    void (*revoked)(void *arg, const int32_t *parts, size_t n);
+};
+
+struct source_embedded_options {
+    const char *store_url;
+    struct wake *committed; /* rung by the store's writer */
+};
+int source_embedded_open(struct source **out, const struct source_embedded_options *o,
+                         const struct source_events *events, void *arg, struct err *e);
+int source_kafka_open(struct source **out, const struct kafka_target *t,
+                      const struct source_events *events, void *arg, struct err *e);
+
+const char *source_driver(const struct source *s);   /* "embedded", "kafka" */
+const char *source_identity(const struct source *s); /* for staging_queue */
+
+/* Collects up to max items and about max_bytes, waiting up to ms for the first one; *n may be 0.
+ * Items are valid until the next poll. ERR_FAULT: the log is not the one captured before (part and
+ * offsets in the text); ERR_RETRY: the queue can't be reached. */
+int source_poll(struct source *s, struct capture_item *items, size_t max, size_t max_bytes,
+                int64_t ms, size_t *n, struct err *e);
+/* Reads on from that position: after a lost compare-and-swap or a failed write. */
+int source_seek(struct source *s, const struct staging_position *position, struct err *e);
+/* While the database is away: keeps membership, delivers nothing. */
+int source_pause(struct source *s, bool paused, struct err *e);
+void source_close(struct source *s);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Incidents: what is wrong with the record, by name, with where, since when and what it holds back.
+ * An open one shuts deletion for its room (without a room: its source; without a source: its
+ * partition), never delivery. An instance's "backlog" shuts nothing.
+ */
+#ifndef MGCCOMP_INCIDENT_H
+#define MGCCOMP_INCIDENT_H
+
+#include "base/app.h"
+#include "mgccomp/staging.h"
+
+/* Kinds, as stored and shown. */
+#define INCIDENT_GAP         "gap"     /* first..last are missing */
+#define INCIDENT_ALTERED     "altered" /* last's hash is not what first + 1 says */
+#define INCIDENT_FORK        "fork"    /* two records of one number */
+#define INCIDENT_REPEAT      "repeat"  /* an old number came again, its hash no longer known */
+#define INCIDENT_FAR_AHEAD   "far-ahead"
+#define INCIDENT_LOG_CHANGED "log-changed" /* the queue is not the log that was captured before */
+#define INCIDENT_UNREADABLE  "unreadable"
+#define INCIDENT_PARKED      "parked"  /* a batch that an adapter can't deliver */
+#define INCIDENT_DAMAGED     "damaged" /* read-back found something else than was delivered */
+
+struct incident {
+    int64_t id;
+    const char *kind;
+    struct slice object; /* two incidents of the same kind and object are one */
+    int64_t stream;      /* 0: none */
+    struct slice source, subject;
+    int64_t part;        /* -1: none */
+    int64_t first, last; /* sequences, or offsets where part is the place; 0: none */
+    struct slice batch, instance;
+    int64_t opened_us, closed_us;
+    struct slice closed_how, detail;
+};
+
+/* Opens within t (locks the gate row first); *opened tells whether it was new. */
+int incident_open(struct staging_txn *t, const struct incident *i, bool *opened, struct err *e);
+/* Closes the open incident of kind and object within t; nothing to close is success. */
+int incident_close(struct staging_txn *t, const char *kind, struct slice object, const char *how,
+                   struct err *e);
+/* Visits the open ones (all: closed too), oldest first. */
+typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
+int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
+
+/* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, over an open staging handle.
+ * retry: parked = the batch is tried again; others say what closes them. */
+int incident_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int incident_show_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int incident_retry_command(struct app_io *io, struct staging *st, int argc, char **argv);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger: which instances must have what, what was cut into which batch, what was settled with
+ * which receipt, and from it the low water up to which everything is archived. Used by the
+ * archiver, the sweep and status.
+ */
+#ifndef MGCCOMP_LEDGER_H
+#define MGCCOMP_LEDGER_H
+
+#include "mgccomp/staging.h"
+
+struct ledger_instance {
+    int64_t id;
+    char name[64], module[64], state[16];
+    bool required;
+    int32_t readback; /* MGC_READBACK_* of the module */
+    int64_t base;     /* records deleted before it was added */
+    int64_t archived; /* records in its verified batches */
+    int64_t batches, failures, next_try_us;
+    char last_error[300];
+};
+typedef int ledger_instance_fn(void *arg, const struct ledger_instance *i, struct err *e);
+int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit, void *arg,
+                     struct err *e);
+/* Adds an instance that starts at the oldest staged record, under the gate's lock. ERR_CONFLICT:
+ * the name is taken (also by a retired one). */
+int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,
+               int32_t readback, struct err *e);
+int ledger_retire(struct staging *st, struct slice name, struct slice reason, struct err *e);
+
+/* A frozen batch. */
+struct ledger_range {
+    int64_t generation;
+    int32_t part;
+    int64_t from, to; /* [from, to) */
+};
+enum { LEDGER_MAX_RANGES = 256 };
+struct ledger_batch {
+    char id[37], stem[64], state[16];
+    int64_t instance, number, cut_us, records, bytes, attempts;
+    uint8_t digest[SHA256_SIZE];
+    struct ledger_range ranges[LEDGER_MAX_RANGES];
+    size_t range_count;
+};
+
+/* When a batch is due: so many records, or so many bytes, or the oldest uncut record was captured
+ * so long ago (the interval is cut at UTC multiples). */
+struct ledger_due {
+    int64_t records, bytes, interval_ms;
+    bool now; /* drain: cut whatever there is */
+};
+/* Freezes the next batch of an instance in one transaction: ranges up to the positions read in it,
+ * order, roster, digest. ERR_NOT_FOUND: nothing is due. The batch's records are in order of
+ * (stream, sequence, partition, position); exceptions without a stream come last. */
+int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
+               struct ledger_batch *out, struct err *e);
+/* The oldest batch of the instance that is frozen or settled (to be verified). ERR_NOT_FOUND. */
+int ledger_open_batch(struct staging *st, int64_t instance, struct ledger_batch *out,
+                      struct err *e);
+
+/* The records of a batch in its order, each as staged. */
+struct ledger_record {
+    struct slice raw, note;
+    const uint8_t *hash;
+    int64_t stream, sequence, flags, time_us, captured_us, queued_us;
+    int32_t part;
+    int64_t pos;
+};
+typedef int ledger_record_fn(void *arg, const struct ledger_record *r, struct err *e);
+int ledger_batch_records(struct db *db, const struct ledger_batch *b, ledger_record_fn *visit,
+                         void *arg, struct err *e);
+/* The batch's frozen rooms and rosters as JSON (private to adapters/host). */
+int ledger_batch_roster(struct db *db, const struct ledger_batch *b, struct buf *out,
+                        struct err *e);
+
+/* Durable when it returns. Repeating the same range with the same verdict is success; another
+ * verdict is ERR_CONFLICT. receipt: JSON. */
+int ledger_settle(struct staging *st, const struct ledger_batch *b, int64_t first, int64_t last,
+                  const char *verdict, struct slice receipt, struct slice note, struct err *e);
+/* After every record is settled: "settled"; after read-back (or when the module has none):
+ * "verified", which counts the records as archived; "parked" opens the incident. */
+int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *state,
+                       struct slice why, struct err *e);
+int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e); /* counts one */
+/* A failed try: keeps the text and when to try next. */
+int ledger_failed(struct staging *st, int64_t instance, struct slice why, int64_t next_try_us,
+                  struct err *e);
+
+/* The position in a partition up to which every required instance has verified batches, at least
+ * one of them with full read-back; with no such instance it is the oldest position (nothing may go;
+ * *why says so). Within t, whose gate row is locked. */
+int ledger_low_water(struct staging_txn *t, int64_t generation, int32_t part, int64_t *pos,
+                     char why[200], struct err *e);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tables of mgccomp. One text for both databases; what differs is the key that numbers
+ * itself and the type of bytes. Times are microseconds since 1970 UTC.
+ *
+ * Who owns which state:
+ *   capture   position, stream, record, presence, incident (opens), tally captured/duplicates
+ *   archiver  instance, cursor, batch, batch_range, settlement, archived
+ *   sweep     gate, deleted, record (deletes), tally deleted
+ */
+#include "mgccomp/schema.h"
+
+#define STEP_1(KEY, BYTES)                                                                         \
+    /* Which log the positions belong to; a re-created topic is a new generation. */               \
+    "CREATE TABLE queue ("                                                                         \
+    " id BIGINT PRIMARY KEY CHECK (id = 1),"                                                       \
+    " driver TEXT NOT NULL, identity TEXT NOT NULL, generation BIGINT NOT NULL);"                  \
+    /* pos: the next offset to be captured. hash: of the record before it, to recognise the log. */ \
+    "CREATE TABLE position ("                                                                      \
+    " part BIGINT PRIMARY KEY, pos BIGINT NOT NULL, hash " BYTES ", captured_us BIGINT NOT NULL);" \
+    /* sequence and hash: the captured head. */                                                    \
+    "CREATE TABLE stream ("                                                                        \
+    " id " KEY ", source TEXT NOT NULL, epoch BIGINT NOT NULL, subject TEXT NOT NULL,"             \
+    " sequence BIGINT NOT NULL, hash " BYTES " NOT NULL, name TEXT,"                               \
+    " captured BIGINT NOT NULL, deleted BIGINT NOT NULL, last_us BIGINT NOT NULL,"                 \
+    " UNIQUE (source, epoch, subject));"                                                           \
+    /* stream and sequence are NULL for what could not be read; sequence alone for unsequenced */  \
+    /* records. flags: enum staging_flag. note: why it is an exception. */                         \
+    "CREATE TABLE record ("                                                                        \
+    " generation BIGINT NOT NULL, part BIGINT NOT NULL, pos BIGINT NOT NULL,"                      \
+    " stream BIGINT, sequence BIGINT, kind BIGINT NOT NULL, flags BIGINT NOT NULL,"                \
+    " time_us BIGINT NOT NULL, queued_us BIGINT NOT NULL, captured_us BIGINT NOT NULL,"            \
+    " hash " BYTES " NOT NULL, raw " BYTES " NOT NULL, note TEXT,"                                 \
+    " PRIMARY KEY (generation, part, pos));"                                                       \
+    "CREATE INDEX record_stream ON record (stream, sequence);"                                     \
+    /* Who was in a room from which record to which; gone once the leave is deleted. */            \
+    "CREATE TABLE presence ("                                                                      \
+    " stream BIGINT NOT NULL, participant TEXT NOT NULL, endpoint TEXT NOT NULL,"                  \
+    " joined BIGINT NOT NULL, joined_us BIGINT NOT NULL, left_at BIGINT, name TEXT,"               \
+    " PRIMARY KEY (stream, participant, endpoint, joined));"                                       \
+    /* Hashes of deleted records, 32 bytes each, first..last. */                                   \
+    "CREATE TABLE deleted ("                                                                       \
+    " stream BIGINT NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL,"                        \
+    " hashes " BYTES " NOT NULL, deleted_us BIGINT NOT NULL, PRIMARY KEY (stream, first));"        \
+    /* object: what two incidents of the same thing share, so that it is opened once. */           \
+    "CREATE TABLE incident ("                                                                      \
+    " id " KEY ", kind TEXT NOT NULL, object TEXT NOT NULL,"                                       \
+    " stream BIGINT, source TEXT, subject TEXT, part BIGINT,"                                      \
+    " first BIGINT, last BIGINT, batch TEXT, instance TEXT,"                                       \
+    " opened_us BIGINT NOT NULL, closed_us BIGINT, closed_how TEXT, detail TEXT NOT NULL);"        \
+    "CREATE UNIQUE INDEX incident_open ON incident (kind, object) WHERE closed_us IS NULL;"        \
+    /* state: active, paused, failed, retired. base: tally deleted when it was added. */           \
+    "CREATE TABLE instance ("                                                                      \
+    " id " KEY ", name TEXT NOT NULL UNIQUE, module TEXT NOT NULL, required BIGINT NOT NULL,"      \
+    " readback BIGINT NOT NULL, state TEXT NOT NULL, reason TEXT, base BIGINT NOT NULL,"           \
+    " archived BIGINT NOT NULL, batches BIGINT NOT NULL, added_us BIGINT NOT NULL,"                \
+    " failures BIGINT NOT NULL, last_error TEXT, next_try_us BIGINT NOT NULL);"                    \
+    "CREATE TABLE cursor ("                                                                        \
+    " instance BIGINT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                 \
+    " pos BIGINT NOT NULL, PRIMARY KEY (instance, generation, part));"                             \
+    /* state: frozen, settled, verified, parked. roster: JSON of rooms and who was in them. */     \
+    "CREATE TABLE batch ("                                                                         \
+    " id TEXT PRIMARY KEY, instance BIGINT NOT NULL, number BIGINT NOT NULL,"                      \
+    " purpose TEXT NOT NULL, state TEXT NOT NULL, stem TEXT NOT NULL, cut_us BIGINT NOT NULL,"     \
+    " records BIGINT NOT NULL, bytes BIGINT NOT NULL, digest " BYTES " NOT NULL,"                  \
+    " format BIGINT NOT NULL, roster " BYTES " NOT NULL, attempts BIGINT NOT NULL,"                \
+    " last_error TEXT, changed_us BIGINT NOT NULL, UNIQUE (instance, number));"                    \
+    "CREATE INDEX batch_open ON batch (instance) WHERE state <> 'verified';"                       \
+    "CREATE TABLE batch_range ("                                                                   \
+    " batch TEXT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                      \
+    " from_pos BIGINT NOT NULL, to_pos BIGINT NOT NULL, PRIMARY KEY (batch, generation, part));"   \
+    /* first..last: record indexes in the batch. verdict: done, rejected. receipt: JSON. */        \
+    "CREATE TABLE settlement ("                                                                    \
+    " batch TEXT NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, verdict TEXT NOT NULL,"    \
+    " receipt TEXT NOT NULL, note TEXT, settled_us BIGINT NOT NULL, PRIMARY KEY (batch, first));"  \
+    "CREATE TABLE archived ("                                                                      \
+    " instance BIGINT NOT NULL, stream BIGINT NOT NULL, records BIGINT NOT NULL,"                  \
+    " PRIMARY KEY (instance, stream));"                                                            \
+    /* Locked first by whoever deletes, and by whatever may forbid a deletion. */                  \
+    "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);"           \
+    "INSERT INTO gate VALUES (1, 0);"                                                              \
+    "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL);"                           \
+    "INSERT INTO tally VALUES ('captured', 0), ('duplicates', 0), ('exceptions', 0),"              \
+    " ('deleted', 0), ('accepted_losses', 0);"
+
+static const struct db_step steps[] = {
+    {STEP_1("INTEGER PRIMARY KEY", "BLOB"),
+     STEP_1("BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "BYTEA")},
+};
+
+int schema_migrate(struct db *db, struct err *e)
+{
+    return db_migrate(db, "mgccomp", steps, sizeof steps / sizeof *steps, e);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The staging database mgccomp: one writing handle that all threads of a process share. Each change
+ * is one transaction; the handle is locked from begin to commit or abort and reconnects only at
+ * begin.
+ */
+#ifndef MGCCOMP_STAGING_H
+#define MGCCOMP_STAGING_H
+
+#include "base/db.h"
+#include "mgccomp/chain.h"
+#include "mgccomp/record.h"
+
+enum staging_flag {
+    STAGING_LATE = 1,       /* filled a gap */
+    STAGING_UNPROVABLE = 2, /* came without sequence */
+    STAGING_UNREADABLE = 4, /* kept raw */
+    STAGING_FORK = 8,       /* same number, other bytes */
+    STAGING_REPEAT = 16,    /* at or below the head, no longer known */
+};
+
+struct staging;
+
+/* Opens and migrates. Any thread may use the handle. */
+int staging_open(struct staging **out, const char *url, struct err *e);
+void staging_close(struct staging *st);
+const char *staging_url(const struct staging *st);
+
+/* A transaction. Declare OWN(own_staging_txn) struct staging_txn t = {0}; it aborts unless
+ * committed. */
+struct staging_txn {
+    struct staging *st;
+    struct db *db;
+};
+int staging_begin(struct staging *st, struct staging_txn *t, struct err *e);
+int staging_commit(struct staging_txn *t, struct err *e); /* as db_commit; ends t either way */
+void staging_abort(struct staging_txn *t);                /* zeroed or ended: does nothing */
+static inline void own_staging_txn(struct staging_txn *t)
+{
+    staging_abort(t);
+}
+
+/* A further connection for reading, to be closed with db_close. */
+int staging_reader(struct staging *st, struct db **out, struct err *e);
+
+/* Locks the gate row for the rest of t: whatever forbids a deletion and whoever deletes does this.
+ */
+int staging_lock_gate(struct staging_txn *t, struct err *e);
+
+/* Adds to a durable count within t: "captured", "duplicates", "exceptions", "deleted", ... */
+int staging_tally(struct staging_txn *t, struct slice name, int64_t add, struct err *e);
+int staging_tally_get(struct db *db, struct slice name, int64_t *out, struct err *e);
+
+/* ---- positions (capture) ---- */
+struct staging_position {
+    int32_t part;
+    int64_t pos; /* next offset to capture; 0 and no hash for a partition never seen */
+    bool has_hash;
+    uint8_t hash[SHA256_SIZE]; /* of the record at pos - 1 */
+};
+/* Fills pos and hash of the n entries whose part is set. */
+int staging_positions(struct staging *st, struct staging_position *positions, size_t n,
+                      struct err *e);
+/* Remembers which log this is, the first time; afterwards ERR_CONFLICT when driver or identity
+ * (Kafka cluster id and topic; embedded: the store's path) differ. */
+int staging_queue(struct staging *st, struct slice driver, struct slice identity,
+                  int64_t *generation, struct err *e);
+
+#endif
