@@ -43,6 +43,10 @@ bool text_duration_ms(struct slice a, int64_t *out);
 /* "4MiB", "512KiB", "1GiB", "100" (bytes). */
 bool text_size(struct slice a, int64_t *out);
 
+/* For "did you mean": true when candidate is near enough to word to be proposed and nearer than
+ * *best, which is then lowered. Start with *best = SIZE_MAX. */
+bool text_nearer(struct slice word, struct slice candidate, size_t *best);
+
 /* Well-formed UTF-8 by RFC 3629 (no surrogates, no overlongs, up to U+10FFFF). NUL is allowed. */
 bool utf8_valid(struct slice a);
 /* Length of the well-formed sequence at the start of a, or 0 when it is not well-formed. */
