@@ -37,8 +37,8 @@ struct json_doc *json_doc_new(void); /* NULL when out of memory */
 void json_doc_free(struct json_doc *d);
 
 /* Parses one document. *root and everything below it is valid until the next parse with d or its
- * free; strings may point into `text`, which must live as long. ERR_REJECTED says what is wrong and
- * at which byte. */
+ * free; strings may point into `text`, which must live as long. Depth 1 is one array or object.
+ * ERR_REJECTED says what is wrong and at which byte. */
 int json_parse(struct json_doc *d, struct slice text, const struct json_limits *limits,
                const struct json **root, struct err *e);
 
