@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opens parts on demand for a command that runs by itself; hands out the open ones otherwise. */
+#include "handles.h"
+
+#include "base/file.h"
+#include "base/own.h"
+
+void handles_init(struct handles *h, struct settings *s)
+{
+    *h = (struct handles){.settings = s, .lock_fd = -1};
+}
+
+void handles_done(struct handles *h)
+{
+    writer_stop(h->writer);
+    relay_stop(h->relay);
+    staging_close(h->staging);
+    file_unlock(h->lock_fd);
+    handles_init(h, h->settings);
+}
+
+int handles_lock(struct handles *h, struct err *e)
+{
+    if (h->lock_fd >= 0 || h->settings->services)
+        return 0;
+    int err = file_make_dirs(h->settings->data, e);
+    return err ? err : file_lock_dir(h->settings->data, &h->lock_fd, e);
+}
+
+int handles_staging(struct handles *h, struct staging **out, struct err *e)
+{
+    if (!h->staging) {
+        int err = handles_lock(h, e);
+        if (!err)
+            err = staging_open(&h->staging, h->settings->staging_url, e);
+        if (err)
+            return err;
+    }
+    *out = h->staging;
+    return 0;
+}
+
+int handles_writer(struct handles *h, struct writer **out, struct err *e)
+{
+    if (!h->writer) {
+        struct writer_options o = {
+            .url = h->settings->store_url,
+            .stored = h->relay ? relay_stored : NULL,
+            .stored_arg = h->relay,
+        };
+        int err = handles_lock(h, e);
+        if (!err)
+            err = writer_start(&h->writer, &o, e);
+        if (err)
+            return err;
+    }
+    *out = h->writer;
+    return 0;
+}
+
+int handles_relay(struct handles *h, struct slice source, struct relay **out, struct err *e)
+{
+    struct writer *w;
+
+    if (!h->relay && h->settings->services) {
+        struct relay_options o = {
+            .store_url = h->settings->store_url,
+            .kafka = h->settings->kafka,
+            .source = source,
+        };
+        int err = relay_start(&h->relay, &o, e);
+        if (err)
+            return err;
+    }
+    *out = h->relay;
+    return handles_writer(h, &w, e);
+}
+
+int handles_with_store(struct handles *h, int (*fn)(struct store *s, void *arg, struct err *e),
+                       void *arg, struct err *e)
+{
+    struct writer *w;
+    int err = handles_writer(h, &w, e);
+
+    return err ? err : writer_call(w, fn, arg, e);
+}
+
+int handles_store_reader(struct handles *h, struct store **out, struct err *e)
+{
+    struct writer *w;
+
+    /* The writer's open makes or migrates the schema, under the lock. */
+    if (!h->running) {
+        int err = handles_writer(h, &w, e);
+        if (err)
+            return err;
+    }
+    return store_open_reader(out, h->settings->store_url, e);
+}

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * holdfast: one executable. This file is its table of contents: every command, the part that does
+ * it, and where it runs. Under `up` a command marked remote crosses the control socket; else it
+ * runs here.
+ */
+#include "base/app.h"
+#include "base/control.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/stop.h"
+#include "capture/ingest.h"
+#include "chat-server/commands.h"
+#include "drain.h"
+#include "handles.h"
+#include "mgccomp/incident.h"
+#include "status.h"
+#include "up.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static const struct app_command commands[];
+
+static struct handles *open_handles(struct app_io *io)
+{
+    return io->open;
+}
+
+/* ---- look ---- */
+
+static int cmd_status(struct app_io *io, int argc, char **argv)
+{
+    return status_command(io, open_handles(io), argc, argv);
+}
+
+typedef int staging_command(struct app_io *io, struct staging *st, int argc, char **argv);
+
+static int with_staging(struct app_io *io, int argc, char **argv, staging_command *run)
+{
+    struct staging *st;
+    struct err e = {0};
+
+    if (handles_staging(open_handles(io), &st, &e))
+        return app_fail(io, &e);
+    return run(io, st, argc, argv);
+}
+
+static int cmd_incident_list(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, incident_list_command);
+}
+
+static int cmd_incident_show(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, incident_show_command);
+}
+
+static int cmd_incident_retry(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, incident_retry_command);
+}
+
+/* ---- feed ---- */
+
+static int cmd_ingest(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    const char *source = NULL;
+    const struct app_option options[] = {{"source", &source, NULL}, {0}};
+    struct writer *w;
+    struct relay *relay;
+    struct err e = {0};
+    char *copy[64];
+    int operands;
+
+    if (argc > 64 || argc < 1)
+        return app_fail(io, (err_set(&e, ERR_CONFIG, "ingest: too many words"), &e));
+    memcpy(copy, argv, (size_t)argc * sizeof *argv);
+    if (app_options(options, argc, copy, &operands, &e))
+        return app_fail(io, &e);
+    if (!source)
+        return app_fail(io, (err_set(&e, ERR_CONFIG, "ingest: --source NAME is needed"), &e));
+    if (handles_relay(h, slice_of(source), &relay, &e) || handles_writer(h, &w, &e))
+        return app_fail(io, &e);
+    return ingest_command(io, w, relay, argc, argv);
+}
+
+static int cmd_queue_hold(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    struct handles *h = open_handles(io);
+    if (!h->capture)
+        return fprintf(io->err, "holdfast: capture does not run here\n"), APP_FAILED;
+    capture_hold(h->capture, true);
+    fprintf(io->out, "capture is held: records wait in the queue. Type: holdfast queue resume\n");
+    return APP_OK;
+}
+
+static int cmd_queue_resume(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    struct handles *h = open_handles(io);
+    if (!h->capture)
+        return fprintf(io->err, "holdfast: capture does not run here\n"), APP_FAILED;
+    capture_hold(h->capture, false);
+    fprintf(io->out, "capture goes on\n");
+    return APP_OK;
+}
+
+static int cmd_adapter_add(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    struct staging *st;
+    struct err e = {0};
+
+    if (handles_staging(h, &st, &e))
+        return app_fail(io, &e);
+    return adapter_add_command(io, st, h->settings->conf, h->settings->modules, argc, argv);
+}
+
+static int cmd_adapter_list(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, adapter_list_command);
+}
+
+static int cmd_adapter_retire(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, adapter_retire_command);
+}
+
+/* ---- chat ---- */
+
+struct store_call {
+    struct app_io *io;
+    int argc, code;
+    char **argv;
+};
+
+static int call_room_add(struct store *s, void *arg, struct err *e)
+{
+    struct store_call *c = arg;
+    struct handles *h = open_handles(c->io);
+
+    (void)e;
+    c->code = room_add_command(c->io, s, h->settings->domain, c->argc, c->argv);
+    return 0;
+}
+
+static int call_room_list(struct store *s, void *arg, struct err *e)
+{
+    struct store_call *c = arg;
+
+    (void)e;
+    c->code = room_list_command(c->io, s, c->argc, c->argv);
+    return 0;
+}
+
+static int call_user_add(struct store *s, void *arg, struct err *e)
+{
+    struct store_call *c = arg;
+    struct handles *h = open_handles(c->io);
+
+    (void)e;
+    c->code = user_add_command(c->io, s, h->settings->domain, c->argc, c->argv);
+    return 0;
+}
+
+static int call_user_list(struct store *s, void *arg, struct err *e)
+{
+    struct store_call *c = arg;
+
+    (void)e;
+    c->code = user_list_command(c->io, s, c->argc, c->argv);
+    return 0;
+}
+
+static int in_store(struct app_io *io, int argc, char **argv,
+                    int (*call)(struct store *s, void *arg, struct err *e))
+{
+    struct store_call c = {.io = io, .argc = argc, .argv = argv};
+    struct err e = {0};
+
+    if (handles_with_store(open_handles(io), call, &c, &e))
+        return app_fail(io, &e);
+    return c.code;
+}
+
+static int cmd_room_add(struct app_io *io, int argc, char **argv)
+{
+    return in_store(io, argc, argv, call_room_add);
+}
+
+static int cmd_room_list(struct app_io *io, int argc, char **argv)
+{
+    return in_store(io, argc, argv, call_room_list);
+}
+
+static int cmd_user_add(struct app_io *io, int argc, char **argv)
+{
+    return in_store(io, argc, argv, call_user_add);
+}
+
+static int cmd_user_list(struct app_io *io, int argc, char **argv)
+{
+    return in_store(io, argc, argv, call_user_list);
+}
+
+static int cmd_chat(struct app_io *io, int argc, char **argv)
+{
+    struct settings *s = open_handles(io)->settings;
+
+    return chat_client_command(io, s->server, s->domain, argc, argv);
+}
+
+/* ---- run ---- */
+
+static int cmd_up(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return up_run(io, open_handles(io), commands);
+}
+
+static int cmd_drain(struct app_io *io, int argc, char **argv)
+{
+    return drain_command(io, open_handles(io), argc, argv);
+}
+
+static int cmd_chat_server(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return chat_server_run(io, open_handles(io));
+}
+
+static int cmd_capture(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return capture_run(io, open_handles(io));
+}
+
+static int cmd_archiver(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return archiver_run(io, open_handles(io));
+}
+
+/* ---- set up ---- */
+
+static int cmd_config_describe(struct app_io *io, int argc, char **argv)
+{
+    OWN(own_buf) struct buf out = {0};
+    struct err e = {0};
+
+    (void)argc;
+    (void)argv;
+    buf_init(&out, 1 << 20);
+    conf_describe(settings_sections, &out);
+    if (buf_ok(&out, "description", &e))
+        return app_fail(io, &e);
+    fwrite(out.p, 1, out.n, io->out);
+    return APP_OK;
+}
+
+static int cmd_version(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    fprintf(io->out, "holdfast %s\n", HOLDFAST_VERSION);
+    return APP_OK;
+}
+
+static const struct app_command commands[] = {
+    {"status", "look", "[--rooms] [--json]",
+     "is everything recorded and archived, and what is stuck? Exit 0 complete, 1 behind, 2 "
+     "incomplete, 3 unknown",
+     APP_REMOTE, cmd_status, NULL},
+    {"incident list", "look", "[--all] [--json]", "what is wrong with the record", APP_REMOTE,
+     cmd_incident_list, NULL},
+    {"incident show", "look", "ID [--json]", "one incident, whole", APP_REMOTE, cmd_incident_show,
+     NULL},
+    {"incident retry", "look", "ID", "try again what an incident holds back", APP_REMOTE,
+     cmd_incident_retry, NULL},
+
+    {"ingest", "feed", "--source NAME FILE...|-", "record other products' events, one JSON a line",
+     APP_REMOTE | APP_FILES, cmd_ingest, NULL},
+    {"queue hold", "feed", "", "capture stops reading; records wait in the queue", APP_REMOTE,
+     cmd_queue_hold, NULL},
+    {"queue resume", "feed", "", "capture goes on", APP_REMOTE, cmd_queue_resume, NULL},
+    {"adapter add", "feed", "NAME", "require delivery by the adapter section NAME from now on",
+     APP_REMOTE, cmd_adapter_add, NULL},
+    {"adapter list", "feed", "[--json]", "adapter instances and how far each has come", APP_REMOTE,
+     cmd_adapter_list, NULL},
+    {"adapter retire", "feed", "NAME --reason TEXT", "no longer require an adapter instance",
+     APP_REMOTE, cmd_adapter_retire, NULL},
+
+    {"chat", "chat", "NAME [ROOM]", "chat as a user, line by line", APP_LOCAL, cmd_chat, NULL},
+    {"room add", "chat", "NAME [--description TEXT] [--members USER,...]", "make a room",
+     APP_REMOTE, cmd_room_add, NULL},
+    {"room list", "chat", "[--json]", "the rooms", APP_REMOTE, cmd_room_list, NULL},
+    {"user add", "chat", "NAME [--name DISPLAY]", "make a user", APP_REMOTE, cmd_user_add, NULL},
+    {"user list", "chat", "[--json]", "the users", APP_REMOTE, cmd_user_list, NULL},
+
+    {"up", "run", "", "everything on this machine in one process", APP_LOCAL, cmd_up, NULL},
+    {"drain", "run", "[--timeout DURATION]",
+     "wait until everything accepted so far is archived and deleted from staging", APP_REMOTE,
+     cmd_drain, NULL},
+    {"chat-server", "run", "", "services: the chat server", APP_LOCAL, cmd_chat_server, NULL},
+    {"capture", "run", "", "services: from Kafka into mgccomp", APP_LOCAL, cmd_capture, NULL},
+    {"archiver", "run", "", "services: adapters and the deletion of what they archived", APP_LOCAL,
+     cmd_archiver, NULL},
+
+    {"config describe", "set up", "", "every option, with its default", APP_LOCAL,
+     cmd_config_describe, NULL},
+    {"version", "set up", "", "the version", APP_LOCAL, cmd_version, NULL},
+    {0},
+};
+
+/* ---- where a command runs ---- */
+
+struct invocation {
+    const struct app_command *command;
+    struct handles *handles;
+    bool json;
+    int argc; /* words after the command's name */
+    char **argv;
+    char **words; /* the command's name and argv: what crosses the socket */
+    int word_count;
+};
+
+/* In the running service when there is one, else here. */
+static int run_once(const struct invocation *i, int in_fd)
+{
+    struct settings *s = i->handles->settings;
+    struct err e = {0};
+    int code;
+
+    if ((i->command->flags & APP_REMOTE) && !s->services) {
+        int err = control_call(s->control, i->word_count, i->words, in_fd, STDOUT_FILENO,
+                               STDERR_FILENO, &code, &e);
+        if (!err)
+            return code;
+        if (err != ERR_NOT_FOUND) {
+            fprintf(stderr, "holdfast: %s\n", e.text);
+            return APP_FAILED;
+        }
+    }
+    OWN(own_file) FILE *in = fdopen(dup(in_fd), "r");
+    if (!in)
+        return perror("holdfast"), APP_FAILED;
+    struct app_io io = {.in = in,
+                        .out = stdout,
+                        .err = stderr,
+                        .tty = isatty(STDERR_FILENO),
+                        .json = i->json,
+                        .open = i->handles};
+    code = i->command->run(&io, i->argc, i->argv);
+    handles_done(i->handles);
+    return fflush(stdout) == 0 ? code : APP_FAILED;
+}
+
+/* One run for each file, so that the service never opens a path of a caller. The file's place in
+ * the words is taken by its name, for messages. */
+static int run_files(struct invocation *i)
+{
+    char *all[1024];
+    int worst = APP_OK;
+    int first = i->argc;
+
+    if (i->word_count > 1000)
+        return fprintf(stderr, "holdfast: more than 1000 words\n"), APP_USAGE;
+    while (first > 0 && strncmp(i->argv[first - 1], "--", 2) != 0)
+        first--;
+    /* the word behind the last option is its value, unless it was written --name=value */
+    if (first > 0 && !strchr(i->argv[first - 1], '='))
+        first++;
+    if (first >= i->argc)
+        return run_once(i, STDIN_FILENO); /* no file: the command explains itself */
+    memcpy(all, i->words, (size_t)i->word_count * sizeof *all);
+    int base = i->word_count - i->argc;
+    int files = i->argc - first;
+    char **file = i->argv + first;
+    for (int k = 0; k < files; k++) {
+        bool standard = strcmp(file[k], "-") == 0;
+        OWN(own_fd) int fd = standard ? dup(STDIN_FILENO) : open(file[k], O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+            fprintf(stderr, "holdfast: %s: %s\n", file[k], strerror(errno));
+            worst = APP_FAILED;
+            continue;
+        }
+        all[base + first] = file[k];
+        struct invocation one = *i;
+        one.words = all;
+        one.word_count = base + first + 1;
+        one.argv = all + base;
+        one.argc = first + 1;
+        int code = run_once(&one, fd);
+        worst = code > worst ? code : worst;
+    }
+    return worst;
+}
+
+static int usage(FILE *out)
+{
+    app_help(commands, "holdfast", out);
+    fprintf(out, "\nBefore the command: --data DIR (folder of everything), --config FILE "
+                 "(default DIR/holdfast.conf).\nholdfast COMMAND --help explains one command.\n");
+    return out == stdout ? APP_OK : APP_USAGE;
+}
+
+/* Takes --data, --config, --help and --version from the front. Returns the number of words used, or
+ * < 0. */
+static int global_options(int argc, char **argv, const char **data, const char **config)
+{
+    int i = 1;
+
+    for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
+        const char **value = strncmp(argv[i], "--data", 6) == 0     ? data
+                             : strncmp(argv[i], "--config", 8) == 0 ? config
+                                                                    : NULL;
+        const char *equals = strchr(argv[i], '=');
+        if (!value || (!equals && i + 1 >= argc))
+            return -1;
+        *value = equals ? equals + 1 : argv[++i];
+    }
+    return i;
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    const char *data = NULL, *config = NULL;
+    OWN(own_settings) struct settings *settings = NULL;
+    struct handles handles;
+    struct err e = {0};
+    int used;
+
+    if (argc > 1 && strcmp(argv[1], "worker") == 0)
+        return worker_main(argc - 1, argv + 1);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+        return usage(argc < 2 ? stderr : stdout);
+    if (strcmp(argv[1], "--version") == 0)
+        return printf("holdfast %s\n", HOLDFAST_VERSION), APP_OK;
+    int first = global_options(argc, argv, &data, &config);
+    if (first < 0 || first >= argc)
+        return usage(stderr);
+    const struct app_command *c = app_find(commands, argc - first, argv + first, &used);
+    if (!c) {
+        app_unknown(commands, argv[first], stderr);
+        return APP_USAGE;
+    }
+    struct invocation i = {.command = c,
+                           .handles = &handles,
+                           .argc = argc - first - used,
+                           .argv = argv + first + used,
+                           .words = argv + first,
+                           .word_count = argc - first};
+    if (has_word(i.argc, i.argv, "--help"))
+        return app_help_command(c, "holdfast", stdout), APP_OK;
+    i.json = has_word(i.argc, i.argv, "--json");
+    stop_install();
+    log_init("holdfast", LOG_INFO);
+    if (settings_load(&settings, config, data, &e)) {
+        fprintf(stderr, "holdfast: %s\n", e.text);
+        return APP_USAGE;
+    }
+    handles_init(&handles, settings);
+    return c->flags & APP_FILES ? run_files(&i) : run_once(&i, STDIN_FILENO);
+}

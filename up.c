@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Wiring. `up` starts every part in one process, in the order a record passes them backwards, so
+ * that each finds its successor ready; it stops them in the order a record passes, so that nothing
+ * new comes in behind a part that ended. What is still on its way lies in a database and goes on at
+ * the next start.
+ */
+#include "up.h"
+
+#include "base/clock.h"
+#include "base/control.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/stop.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* Posts are refused before records that only this store holds fill its disk. */
+enum { UNRELAYED_LIMIT = 1000000, WATCH_MS = 1000 };
+
+struct wiring {
+    struct handles *h;
+    struct wake committed, captured, archived;
+    struct control *control;
+    struct source_embedded_options embedded;
+    char session[64];
+    char program[SETTINGS_PATH];
+};
+
+static int start_capture(struct wiring *w, struct err *e)
+{
+    struct handles *h = w->h;
+    int err = handles_staging(h, &h->staging, e);
+
+    if (err)
+        return err;
+    w->embedded = (struct source_embedded_options){h->settings->store_url, &w->committed};
+    struct capture_options o = {
+        .staging = h->staging,
+        .batch_records = (size_t)h->settings->batch_records,
+        .batch_bytes = (size_t)h->settings->batch_bytes,
+        .captured = &w->captured,
+        .embedded = h->settings->services ? NULL : &w->embedded,
+        .kafka = h->settings->services ? &h->settings->kafka : NULL,
+    };
+    return capture_start(&h->capture, &o, e);
+}
+
+static int start_archiver(struct wiring *w, struct err *e)
+{
+    struct handles *h = w->h;
+    int err = handles_staging(h, &h->staging, e);
+
+    if (!err)
+        err = file_make_dirs(h->settings->scratch, e);
+    if (err)
+        return err;
+    struct archiver_options a = {
+        .staging = h->staging,
+        .conf = h->settings->conf,
+        .modules_dir = h->settings->modules,
+        .scratch_dir = h->settings->scratch,
+        .program = w->program,
+        .captured = &w->captured,
+        .archived = &w->archived,
+    };
+    err = archiver_start(&h->archiver, &a, e);
+    struct sweep_options s = {.staging = h->staging, .archived = &w->archived};
+    return err ? err : sweep_start(&h->sweep, &s, e);
+}
+
+static bool queue_is_far_behind(void *arg)
+{
+    struct handles *h = arg;
+    struct relay_state state;
+
+    if (!h->relay)
+        return false;
+    relay_state(h->relay, &state);
+    return state.unconfirmed >= UNRELAYED_LIMIT;
+}
+
+static int begin_session(struct wiring *w, struct err *e)
+{
+    OWN(own_buf) struct buf members = {0};
+    char host[256] = "";
+    char uuid[37];
+
+    (void)gethostname(host, sizeof host - 1);
+    uuid_v7(clock_wall_us(), uuid);
+    snprintf(w->session, sizeof w->session, "urn:uuid:%s", uuid);
+    buf_init(&members, 1024);
+    json_put_string(&members, "server", slice_of(host));
+    buf_text(&members, ",");
+    buf_text(&members, "\"version\":");
+    json_write_string(&members, SLICE(HOLDFAST_VERSION));
+    int err = buf_ok(&members, "session start", e);
+    return err ? err
+               : writer_begin_session(w->h->writer, slice_of(w->h->settings->pool),
+                                      slice_of(w->session), buf_view(&members), e);
+}
+
+static int start_chat(struct wiring *w, struct err *e)
+{
+    struct handles *h = w->h;
+    struct settings *s = h->settings;
+    struct writer_options o = {.url = s->store_url, .committed = &w->committed};
+    int err = 0;
+
+    if (s->services) {
+        struct relay_options r = {
+            .store_url = s->store_url, .kafka = s->kafka, .source = slice_of(s->pool)};
+        err = relay_start(&h->relay, &r, e);
+        o.stored = relay_stored;
+        o.stored_arg = h->relay;
+    }
+    if (!err)
+        err = writer_start(&h->writer, &o, e);
+    if (!err)
+        err = begin_session(w, e);
+    if (err)
+        return err;
+    struct chat_options c = {
+        .host = s->host,
+        .port = s->port,
+        .domain = s->domain,
+        .pool = s->pool,
+        .session = w->session,
+        .store_url = s->store_url,
+        .writer = h->writer,
+        .must_refuse = queue_is_far_behind,
+        .must_refuse_arg = h,
+    };
+    return chat_server_start(&h->chat, &c, e);
+}
+
+static int prepare(struct wiring *w, struct handles *h, struct err *e)
+{
+    *w = (struct wiring){.h = h};
+    h->running = true;
+    if (!wake_init(&w->committed) || !wake_init(&w->captured) || !wake_init(&w->archived))
+        return err_memory(e, "doorbells");
+    ssize_t n = readlink("/proc/self/exe", w->program, sizeof w->program - 1);
+    if (n < 0)
+        return err_errno(e, ERR_CONFIG, "path of this program");
+    int err = file_make_dirs(h->settings->data, e);
+    return err ? err : handles_lock(h, e);
+}
+
+static void stop_all(struct wiring *w)
+{
+    struct handles *h = w->h;
+
+    control_stop(w->control);
+    chat_server_stop(h->chat);
+    writer_stop(h->writer);
+    relay_stop(h->relay);
+    capture_stop(h->capture);
+    archiver_stop(h->archiver);
+    sweep_stop(h->sweep);
+    staging_close(h->staging);
+    file_unlock(h->lock_fd);
+    wake_done(&w->committed);
+    wake_done(&w->captured);
+    wake_done(&w->archived);
+    handles_init(h, h->settings);
+}
+
+/* Until a signal comes, or another server has become the writer of our rooms. */
+static int watch(struct wiring *w)
+{
+    while (!stop_wait(WATCH_MS)) {
+        struct writer_state state = {0};
+        if (w->h->writer)
+            writer_state(w->h->writer, &state);
+        if (state.lost_session) {
+            log_event(LOG_ERROR, "session.lost",
+                      "session=%s hint=\"another chat server took over\"", w->session);
+            return APP_FAILED;
+        }
+    }
+    return APP_OK;
+}
+
+static int run_until_stopped(struct app_io *io, struct wiring *w, int err, const struct err *e)
+{
+    int code;
+
+    if (err) {
+        code = app_fail(io, e);
+    } else {
+        log_event(LOG_INFO, "ready", "pid=%ld", (long)getpid());
+        code = watch(w);
+    }
+    stop_all(w);
+    log_event(LOG_INFO, "stopped", "code=%d", code);
+    return code;
+}
+
+int up_run(struct app_io *io, struct handles *h, const struct app_command *commands)
+{
+    struct wiring w;
+    struct err e = {0};
+
+    if (h->settings->services) {
+        err_set(&e, ERR_CONFIG,
+                "setup is services: start `holdfast chat-server`, `holdfast capture` and "
+                "`holdfast archiver` instead of `up`");
+        return app_fail(io, &e);
+    }
+    int err = prepare(&w, h, &e);
+    if (!err)
+        err = start_archiver(&w, &e);
+    if (!err)
+        err = start_chat(&w, &e);
+    if (!err)
+        err = start_capture(&w, &e);
+    if (!err)
+        err = control_start(&w.control, h->settings->control, commands, h, &e);
+    if (!err)
+        log_event(LOG_INFO, "up", "listen=%s:%u data=%s", h->settings->host,
+                  chat_server_port(h->chat), h->settings->data);
+    return run_until_stopped(io, &w, err, &e);
+}
+
+/* One service of the services set-up: what start brings up, until stopped. */
+static int run_service(struct app_io *io, struct handles *h, const char *command,
+                       int (*start)(struct wiring *w, struct err *e))
+{
+    struct wiring w;
+    struct err e = {0};
+
+    if (!h->settings->services) {
+        err_set(&e, ERR_CONFIG,
+                "setup is embedded: `holdfast up` runs everything. `holdfast %s` needs "
+                "[holdfast] setup = services",
+                command);
+        return app_fail(io, &e);
+    }
+    int err = prepare(&w, h, &e);
+    if (!err)
+        err = start(&w, &e);
+    return run_until_stopped(io, &w, err, &e);
+}
+
+int chat_server_run(struct app_io *io, struct handles *h)
+{
+    return run_service(io, h, "chat-server", start_chat);
+}
+
+int capture_run(struct app_io *io, struct handles *h)
+{
+    return run_service(io, h, "capture", start_capture);
+}
+
+int archiver_run(struct app_io *io, struct handles *h)
+{
+    return run_service(io, h, "archiver", start_archiver);
+}
