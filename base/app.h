@@ -58,6 +58,9 @@ struct app_option {
 int app_options(const struct app_option *options, int argc, char **argv, int *operands,
                 struct err *e);
 
+/* Removes every `flag` ("--json") before a "--" from argv; true when there was one. */
+bool app_take_flag(const char *flag, int *argc, char **argv);
+
 /* Prints "holdfast: TEXT" and returns the exit code that belongs to the class (ERR_CONFIG: 2, else
  * 1). */
 int app_fail(struct app_io *io, const struct err *e);

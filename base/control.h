@@ -3,6 +3,10 @@
  * The control socket: a command typed by the operator runs inside the service. The client sends the
  * words and its standard streams as descriptors (SCM_RIGHTS); the service checks the peer's user
  * id, runs the function in a thread of its own over those streams and sends the exit code.
+ *
+ * The streams of a command that runs in the service are buffered FILEs without a descriptor (fileno
+ * gives -1). When the client dies, reads and writes of its command fail (errno ECANCELED), as do
+ * reads once stop was requested: no command hangs on a pipe that nobody serves.
  */
 #ifndef BASE_CONTROL_H
 #define BASE_CONTROL_H
