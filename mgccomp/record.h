@@ -64,8 +64,11 @@ struct record {
 /* Decodes and validates. Slices point into raw or d, valid until the next use of d. raw needs not
  * be NUL-terminated. ERR_REJECTED: "no member \"time\"", "sequence has 7 digits, not 20", ...
  * Members of other names pass. `time` outside years 1970-9999, oversize and over-deep records are
- * refused. */
+ * refused, and so is a line feed: one record is one line. */
 int record_decode(struct json_doc *d, struct slice raw, struct record *out, struct err *e);
+/* As record_decode for a record before ingest completes it: `source` may be missing (absent slice)
+ * from a record without a sequence. */
+int record_decode_producer(struct json_doc *d, struct slice raw, struct record *out, struct err *e);
 
 /* What the store knows when it writes a record. */
 struct record_head {
