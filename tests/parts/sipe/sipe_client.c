@@ -235,6 +235,12 @@ static void sign_in(const char *user, const char *server, char **options)
     purple_savedstatus_activate(purple_savedstatus_new(NULL, PURPLE_STATUS_AVAILABLE));
 }
 
+/* Standard output is for events alone; the plugin's log goes beside it. */
+static void print_to_stderr(const char *text)
+{
+    fputs(text, stderr);
+}
+
 static int listen_to_commands(void)
 {
     GIOChannel *channel = g_io_channel_unix_new(0);
@@ -277,6 +283,7 @@ int main(int argc, char **argv)
         return 2;
     }
     loop = g_main_loop_new(NULL, FALSE);
+    g_set_print_handler(print_to_stderr);
     purple_debug_set_enabled(g_getenv("SIPE_DEBUG") != NULL);
     purple_debug_set_unsafe(TRUE);
     if (ui_start(argv[1]) || !purple_find_prpl("prpl-sipe")) {
