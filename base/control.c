@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -111,17 +112,12 @@ static int allow_peer(int fd, struct err *e)
     return 0;
 }
 
-static void own_stream(FILE **f)
-{
-    own_file(f);
-}
-
 static int run_command(struct control *c, int fd, struct request *r, int *exit_code, struct err *e)
 {
     bool tty = isatty(r->fds[2]) == 1;
-    OWN(own_stream) FILE *in = control_stream_open(&r->fds[0], fd, "r");
-    OWN(own_stream) FILE *out = control_stream_open(&r->fds[1], fd, "w");
-    OWN(own_stream) FILE *err = control_stream_open(&r->fds[2], fd, "w");
+    OWN(own_file) FILE *in = control_stream_open(&r->fds[0], fd, "r");
+    OWN(own_file) FILE *out = control_stream_open(&r->fds[1], fd, "w");
+    OWN(own_file) FILE *err = control_stream_open(&r->fds[2], fd, "w");
     if (!in || !out || !err)
         return err_memory(e, "command");
     (void)setvbuf(err, NULL, _IOLBF, 0);
@@ -307,9 +303,8 @@ int control_call(const char *path, int argc, char **argv, int in_fd, int out_fd,
         return rc;
     struct err sending = {0};
     int sent = send_request(fd, argc, argv, (int[STREAMS]){in_fd, out_fd, err_fd}, &sending);
-    if (sent == ERR_REJECTED) {
+    if (sent == ERR_REJECTED)
         return err_set(e, sent, "%s", sending.text);
-    }
     /* A service that refuses closes before it has read all: its answer says more than our EPIPE. */
     OWN(own_buf) struct buf text;
     buf_init(&text, REQUEST_MAX);

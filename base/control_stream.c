@@ -15,12 +15,13 @@ enum { STOP_GRACE_MS = 2000 };
 struct stream {
     int fd;
     int client;
+    bool broken; /* waited in vain once: no further write waits again */
 };
 
 /* False when it should not be waited for any longer. */
-static bool await(const struct stream *s, short events)
+static bool await(struct stream *s, short events)
 {
-    for (;;) {
+    while (!s->broken) {
         /* Once stop was requested its descriptor is readable for ever: then waiting is by time. */
         bool stopping = stop_requested();
         struct pollfd p[] = {{.fd = s->fd, .events = events},
@@ -30,15 +31,16 @@ static bool await(const struct stream *s, short events)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0 || p[1].revents || (stopping && events == POLLIN))
-            return false;
-        if (p[0].revents)
+            s->broken = true;
+        else if (p[0].revents)
             return true;
     }
+    return false;
 }
 
 static ssize_t stream_read(void *cookie, char *bytes, size_t n)
 {
-    const struct stream *s = cookie;
+    struct stream *s = cookie;
     for (;;) {
         if (!await(s, POLLIN))
             break;
@@ -52,7 +54,7 @@ static ssize_t stream_read(void *cookie, char *bytes, size_t n)
 
 static ssize_t stream_write(void *cookie, const char *bytes, size_t n)
 {
-    const struct stream *s = cookie;
+    struct stream *s = cookie;
     size_t done = 0;
     while (done < n) {
         if (!await(s, POLLOUT)) {
