@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands' wire names, by enum xccos_command. Only xccos.c and xccos_write.c include this. */
+#ifndef CHAT_XCCOS_TABLE_H
+#define CHAT_XCCOS_TABLE_H
+
+#include "chat-server/xccos.h"
+
+struct xccos_names {
+    const char *command, *reply;
+};
+extern const struct xccos_names xccos_table[XCCOS_COMMANDS];
+
+#endif
