@@ -4,6 +4,7 @@
  * it, and where it runs. Under `up` a command marked remote crosses the control socket; else it
  * runs here.
  */
+#include "audit/status.h"
 #include "base/app.h"
 #include "base/control.h"
 #include "base/log.h"
@@ -11,10 +12,9 @@
 #include "base/stop.h"
 #include "capture/ingest.h"
 #include "chat-server/commands.h"
-#include "drain.h"
 #include "handles.h"
 #include "mgccomp/incident.h"
-#include "status.h"
+#include "retention/drain.h"
 #include "up.h"
 
 #include <errno.h>
@@ -32,7 +32,30 @@ static struct handles *open_handles(struct app_io *io)
 
 static int cmd_status(struct app_io *io, int argc, char **argv)
 {
-    return status_command(io, open_handles(io), argc, argv);
+    struct handles *h = open_handles(io);
+    OWN(own_store) struct store *store = NULL;
+    OWN(own_db) struct db *db = NULL;
+    struct capture_state capture = {0};
+    struct relay_state relay = {0};
+    struct staging *st;
+    struct err e = {0};
+
+    if (handles_staging(h, &st, &e) == 0 && staging_reader(st, &db, &e) == 0)
+        (void)handles_store_reader(h, &store, &e);
+    if (h->capture)
+        capture_state(h->capture, &capture);
+    if (h->relay)
+        relay_state(h->relay, &relay);
+    struct status_input in = {
+        .store = store,
+        .staging = db,
+        .unknown = e.text,
+        .capture_problem = h->capture ? capture.problem : NULL,
+        .relay_problem = h->relay ? relay.problem : NULL,
+        .capture_held = capture.held,
+        .data = h->settings->data,
+    };
+    return status_command(io, &in, argc, argv);
 }
 
 typedef int staging_command(struct app_io *io, struct staging *st, int argc, char **argv);
@@ -227,7 +250,15 @@ static int cmd_up(struct app_io *io, int argc, char **argv)
 
 static int cmd_drain(struct app_io *io, int argc, char **argv)
 {
-    return drain_command(io, open_handles(io), argc, argv);
+    struct handles *h = open_handles(io);
+    OWN(own_store) struct store *store = NULL;
+    struct drain_input in = {.kafka = h->settings->services ? &h->settings->kafka : NULL};
+    struct err e = {0};
+
+    if (handles_staging(h, &in.staging, &e) || handles_store_reader(h, &store, &e))
+        return app_fail(io, &e);
+    in.store = store;
+    return drain_command(io, &in, argc, argv);
 }
 
 static int cmd_chat_server(struct app_io *io, int argc, char **argv)

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Judging what was seen, and printing it as text or JSON. */
+#include "audit/status.h"
+
+#include "audit/status_look.h"
+#include "base/clock.h"
+#include "base/own.h"
+
+#include <string.h>
+
+static const char *const verdict_names[] = {"COMPLETE", "BEHIND", "INCOMPLETE", "UNKNOWN"};
+
+static int required_count(const struct look *k)
+{
+    int n = 0;
+
+    for (size_t i = 0; i < k->instance_count; i++)
+        n += k->instances[i].required;
+    return n;
+}
+
+static bool all_archived(const struct look *k)
+{
+    for (size_t i = 0; i < k->instance_count; i++) {
+        const struct ledger_instance *in = &k->instances[i];
+        if (in->required && in->base + in->archived != k->captured)
+            return false;
+    }
+    return k->deleted == k->captured;
+}
+
+static enum status_verdict judge(struct look *k)
+{
+    if (k->unknown[0])
+        return STATUS_UNKNOWN;
+    if (k->incident_count || k->disagree || k->losses)
+        return STATUS_INCOMPLETE;
+    if (!required_count(k)) {
+        snprintf(k->unknown, sizeof k->unknown,
+                 "no adapter is required, so nothing is archived. Type: holdfast adapter add NAME");
+        return STATUS_UNKNOWN;
+    }
+    if (k->uncaptured || !all_archived(k))
+        return STATUS_BEHIND;
+    return STATUS_COMPLETE;
+}
+
+static void age_text(const struct look *k, int64_t since_us, char out[CLOCK_TEXT_SIZE])
+{
+    clock_age((k->now_us - since_us) / 1000, out);
+}
+
+static void print_headline(FILE *f, const struct look *k, enum status_verdict v)
+{
+    char now[CLOCK_TEXT_SIZE], age[CLOCK_TEXT_SIZE];
+
+    clock_format(k->now_us, now);
+    fprintf(f, "%s", verdict_names[v]);
+    if (v == STATUS_UNKNOWN)
+        fprintf(f, ": %s\n", k->unknown);
+    else if (v == STATUS_COMPLETE)
+        fprintf(f,
+                " to %s: stored %lld, captured, archived and deleted from staging; heads agree\n",
+                now, (long long)k->stored);
+    else if (v == STATUS_BEHIND)
+        fprintf(f, " at %s: everything is on record, not everything is archived\n", now);
+    else
+        fprintf(
+            f,
+            " at %s: %zu open incidents, %lld streams whose heads disagree, %lld losses accepted\n",
+            now, k->incident_count, (long long)k->disagree, (long long)k->losses);
+    if (k->oldest_us) {
+        age_text(k, k->oldest_us, age);
+        fprintf(f, "oldest record not yet archived: %s old\n", age);
+    } else if (v != STATUS_UNKNOWN) {
+        fprintf(f, "oldest record not yet archived: none\n");
+    }
+}
+
+static void print_stages(FILE *f, const struct look *k)
+{
+    char age[CLOCK_TEXT_SIZE] = "-";
+
+    fprintf(f, "\n%-20s %12s %12s  %s\n", "stage", "records", "waiting", "oldest waiting");
+    if (k->oldest_uncaptured_us)
+        age_text(k, k->oldest_uncaptured_us, age);
+    fprintf(f, "%-20s %12lld %12s  in %lld rooms and sessions\n", "store", (long long)k->stored, "",
+            (long long)k->streams);
+    fprintf(f, "%-20s %12lld %12lld  %s\n", "captured", (long long)k->captured,
+            (long long)k->uncaptured, age);
+    for (size_t i = 0; i < k->instance_count; i++) {
+        const struct ledger_instance *in = &k->instances[i];
+        fprintf(f, "adapter %-12s %12lld %12lld  %s%s%s\n", in->name,
+                (long long)(in->base + in->archived),
+                (long long)(k->captured - in->base - in->archived), in->state,
+                in->last_error[0] ? ": " : "", in->last_error);
+    }
+    fprintf(f, "%-20s %12lld %12lld\n", "deleted", (long long)k->deleted,
+            (long long)(k->captured - k->deleted));
+    fprintf(f, "exceptions %lld, duplicates dropped %lld, losses accepted, ever: %lld\n",
+            (long long)k->exceptions, (long long)k->duplicates, (long long)k->losses);
+}
+
+static void print_parts(FILE *f, const struct look *k, const struct status_input *in)
+{
+    if (in->capture_problem && in->capture_problem[0])
+        fprintf(f, "capture: %s\n", in->capture_problem);
+    if (in->capture_held)
+        fprintf(f, "capture is held. Type: holdfast queue resume\n");
+    if (in->relay_problem && in->relay_problem[0])
+        fprintf(f, "relay to Kafka: %s\n", in->relay_problem);
+    if (k->unproved)
+        fprintf(f,
+                "not proved: %lld streams come from sources without a store here; whether their "
+                "last records arrived can't be told\n",
+                (long long)k->unproved);
+    fprintf(f, "disk: %.1f GiB free in the data folder\n", (double)k->disk_free / (1 << 30));
+    fprintf(f, "safe to restart: yes (what was answered is on disk)\n");
+}
+
+static void print_incidents(FILE *f, const struct look *k)
+{
+    char since[CLOCK_TEXT_SIZE];
+
+    if (k->disagree)
+        fprintf(f, "\n%s\n", k->disagreement);
+    fprintf(f, "\nincidents: %zu open\n", k->incident_count);
+    for (size_t i = 0; i < k->incident_count; i++) {
+        const struct seen_incident *s = &k->incidents[i];
+        clock_format(s->opened_us, since);
+        fprintf(f, "  %s %s", s->kind, s->place);
+        if (s->first && s->last != s->first)
+            fprintf(f, "#%lld..%lld", (long long)s->first, (long long)s->last);
+        else if (s->first)
+            fprintf(f, "#%lld", (long long)s->first);
+        fprintf(f, " since %s: %s. Type: holdfast incident show %lld\n", since, s->detail,
+                (long long)s->id);
+    }
+}
+
+static void print_rooms(FILE *f, const struct look *k)
+{
+    fprintf(f, "\n%10s %10s %10s %10s  %s\n", "stored", "captured", "archived", "deleted", "room");
+    for (size_t i = 0; i < k->room_count; i++) {
+        const struct seen_room *r = &k->rooms[i];
+        fprintf(f, "%10lld %10lld %10lld %10lld  %s\n", (long long)r->stored,
+                (long long)r->captured, (long long)r->archived, (long long)r->deleted, r->subject);
+    }
+}
+
+static void json_time(struct buf *b, const char *key, int64_t us)
+{
+    char text[CLOCK_TEXT_SIZE];
+
+    if (!us)
+        return;
+    clock_format(us, text);
+    json_put_string(b, key, slice_of(text));
+}
+
+static void json_instances(struct buf *b, const struct look *k)
+{
+    json_key(b, "adapters");
+    buf_char(b, '[');
+    for (size_t i = 0; i < k->instance_count; i++) {
+        const struct ledger_instance *in = &k->instances[i];
+        json_comma(b);
+        buf_char(b, '{');
+        json_put_string(b, "name", slice_of(in->name));
+        json_put_string(b, "module", slice_of(in->module));
+        json_put_string(b, "state", slice_of(in->state));
+        json_put_bool(b, "required", in->required);
+        json_put_i64(b, "archived", in->base + in->archived);
+        json_put_i64(b, "waiting", k->captured - in->base - in->archived);
+        json_put_string(b, "last_error", slice_of(in->last_error));
+        buf_char(b, '}');
+    }
+    buf_char(b, ']');
+}
+
+static void json_incidents(struct buf *b, const struct look *k)
+{
+    json_key(b, "incidents");
+    buf_char(b, '[');
+    for (size_t i = 0; i < k->incident_count; i++) {
+        const struct seen_incident *s = &k->incidents[i];
+        json_comma(b);
+        buf_char(b, '{');
+        json_put_i64(b, "id", s->id);
+        json_put_string(b, "kind", slice_of(s->kind));
+        json_put_string(b, "place", slice_of(s->place));
+        json_put_i64(b, "first", s->first);
+        json_put_i64(b, "last", s->last);
+        json_time(b, "since", s->opened_us);
+        json_put_string(b, "detail", slice_of(s->detail));
+        buf_char(b, '}');
+    }
+    buf_char(b, ']');
+}
+
+static void json_rooms(struct buf *b, const struct look *k)
+{
+    json_key(b, "rooms");
+    buf_char(b, '[');
+    for (size_t i = 0; i < k->room_count; i++) {
+        const struct seen_room *r = &k->rooms[i];
+        json_comma(b);
+        buf_char(b, '{');
+        json_put_string(b, "room", slice_of(r->subject));
+        json_put_i64(b, "stored", r->stored);
+        json_put_i64(b, "captured", r->captured);
+        json_put_i64(b, "archived", r->archived);
+        json_put_i64(b, "deleted", r->deleted);
+        buf_char(b, '}');
+    }
+    buf_char(b, ']');
+}
+
+static int print_json(FILE *f, const struct look *k, const struct status_input *in,
+                      enum status_verdict v, struct err *e)
+{
+    OWN(own_buf) struct buf b = {0};
+
+    buf_init(&b, 16 << 20);
+    buf_char(&b, '{');
+    json_put_string(&b, "verdict", slice_of(verdict_names[v]));
+    json_time(&b, "at", k->now_us);
+    if (k->unknown[0])
+        json_put_string(&b, "why", slice_of(k->unknown));
+    json_time(&b, "oldest_not_archived", k->oldest_us);
+    json_put_i64(&b, "streams", k->streams);
+    json_put_i64(&b, "stored", k->stored);
+    json_put_i64(&b, "uncaptured", k->uncaptured);
+    json_time(&b, "oldest_uncaptured", k->oldest_uncaptured_us);
+    json_put_i64(&b, "captured", k->captured);
+    json_put_i64(&b, "deleted", k->deleted);
+    json_put_i64(&b, "duplicates", k->duplicates);
+    json_put_i64(&b, "exceptions", k->exceptions);
+    json_put_i64(&b, "accepted_losses", k->losses);
+    json_put_i64(&b, "heads_disagree", k->disagree);
+    json_put_i64(&b, "disk_free_bytes", k->disk_free);
+    json_put_bool(&b, "safe_to_restart", true);
+    json_put_i64(&b, "unproved_streams", k->unproved);
+    json_put_bool(&b, "capture_held", in->capture_held);
+    if (in->capture_problem)
+        json_put_string(&b, "capture_problem", slice_of(in->capture_problem));
+    if (in->relay_problem)
+        json_put_string(&b, "relay_problem", slice_of(in->relay_problem));
+    json_instances(&b, k);
+    json_incidents(&b, k);
+    if (k->rooms)
+        json_rooms(&b, k);
+    buf_text(&b, "}\n");
+    int err = buf_ok(&b, "status", e);
+    if (!err)
+        fwrite(b.p, 1, b.n, f);
+    return err;
+}
+
+int status_command(struct app_io *io, const struct status_input *in, int argc, char **argv)
+{
+    bool rooms = false;
+    const struct app_option options[] = {{"rooms", NULL, &rooms}, {"json", NULL, &io->json}, {0}};
+    OWN(own_mem) struct look *k = calloc(1, sizeof *k);
+    OWN(own_mem) struct seen_room *list = NULL;
+    struct err e = {0};
+    int operands;
+
+    if (app_options(options, argc, argv, &operands, &e))
+        return app_fail(io, &e);
+    if (k && rooms)
+        k->rooms = list = calloc(STATUS_ROOMS, sizeof *list);
+    if (!k || (rooms && !list))
+        return err_memory(&e, "status"), app_fail(io, &e);
+    if (status_look(k, in, &e))
+        snprintf(k->unknown, sizeof k->unknown, "%.290s", e.text);
+    enum status_verdict v = judge(k);
+    if (io->json)
+        return print_json(io->out, k, in, v, &e) ? app_fail(io, &e) : (int)v;
+    print_headline(io->out, k, v);
+    if (v == STATUS_UNKNOWN && !k->captured)
+        return v;
+    print_stages(io->out, k);
+    print_parts(io->out, k, in);
+    print_incidents(io->out, k);
+    if (rooms)
+        print_rooms(io->out, k);
+    return v;
+}

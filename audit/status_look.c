@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking: store heads against captured heads, counts, instances, incidents. Nothing here changes
+ * anything.
+ */
+#include "audit/status_look.h"
+
+#include "base/clock.h"
+#include "base/own.h"
+#include "mgccomp/incident.h"
+
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* What the visitors need. */
+struct looking {
+    struct look *look;
+    struct store *store;
+    struct db *db;
+    struct json_doc *doc;
+    int64_t matched; /* streams both sides know */
+};
+
+static int take_time(void *arg, const struct store_row *row, struct err *e)
+{
+    struct looking *l = arg;
+    struct record r;
+
+    (void)e;
+    if (record_decode(l->doc, row->raw, &r, NULL) == 0) {
+        int64_t *oldest = &l->look->oldest_uncaptured_us;
+        if (!*oldest || r.time_us < *oldest)
+            *oldest = r.time_us;
+    }
+    return 0;
+}
+
+struct captured_head {
+    int64_t id, sequence, captured, deleted;
+    uint8_t hash[SHA256_SIZE];
+};
+
+static int captured_head(struct db *db, const struct store_stream *s, struct captured_head *out,
+                         struct err *e)
+{
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+    int err = db_query(db,
+                       "SELECT id, sequence, hash, captured, deleted FROM stream"
+                       " WHERE source = $1 AND epoch = $2 AND subject = $3",
+                       DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject)), &rows, e);
+
+    if (err)
+        return err;
+    *out = (struct captured_head){0};
+    err = db_rows_next(rows, e);
+    if (err <= 0)
+        return err;
+    out->id = db_rows_int(rows, 0);
+    out->sequence = db_rows_int(rows, 1);
+    struct slice hash = db_rows_slice(rows, 2);
+    if (hash.n == sizeof out->hash)
+        memcpy(out->hash, hash.p, sizeof out->hash);
+    out->captured = db_rows_int(rows, 3);
+    out->deleted = db_rows_int(rows, 4);
+    return 0;
+}
+
+/* Archived by every required instance: the least of their counts. */
+static int archived_of(struct looking *l, int64_t stream, int64_t *out, struct err *e)
+{
+    return db_int(l->db,
+                  "SELECT MIN(COALESCE(a.records, 0)) FROM instance i"
+                  " LEFT JOIN archived a ON a.instance = i.id AND a.stream = $1"
+                  " WHERE i.required = 1 AND i.state <> 'retired'",
+                  DB_ARGS(DB_I(stream)), 0, out, e);
+}
+
+static int note_room(struct looking *l, const struct store_stream *s,
+                     const struct captured_head *head, struct err *e)
+{
+    struct look *k = l->look;
+
+    if (!k->rooms || k->room_count == STATUS_ROOMS)
+        return 0;
+    struct seen_room *room = &k->rooms[k->room_count];
+    *room = (struct seen_room){
+        .stored = s->sequence, .captured = head->captured, .deleted = head->deleted};
+    (void)slice_copy(s->subject, room->subject, sizeof room->subject);
+    k->room_count++;
+    return archived_of(l, head->id, &room->archived, e);
+}
+
+static int compare_stream(void *arg, const struct store_stream *s, struct err *e)
+{
+    struct looking *l = arg;
+    struct look *k = l->look;
+    struct captured_head head;
+    int err = captured_head(l->db, s, &head, e);
+
+    if (err)
+        return err;
+    k->streams++;
+    l->matched += head.id != 0;
+    k->stored += s->sequence;
+    if (head.sequence == s->sequence && s->sequence > 0 &&
+        memcmp(head.hash, s->hash, sizeof head.hash) != 0) {
+        k->disagree++;
+        snprintf(k->disagreement, sizeof k->disagreement,
+                 "%.*s#%lld is one record in the store and another one captured",
+                 (int)(s->subject.n > 200 ? 200 : s->subject.n), s->subject.p,
+                 (long long)s->sequence);
+    }
+    if (s->sequence > head.sequence) {
+        k->uncaptured += s->sequence - head.sequence;
+        err = store_read_stream(l->store, s->id, head.sequence + 1, head.sequence + 1, 1, take_time,
+                                l, e);
+    }
+    return err ? err : note_room(l, s, &head, e);
+}
+
+static int take_instance(void *arg, const struct ledger_instance *i, struct err *e)
+{
+    struct look *k = ((struct looking *)arg)->look;
+
+    (void)e;
+    if (k->instance_count < STATUS_INSTANCES)
+        k->instances[k->instance_count++] = *i;
+    return 0;
+}
+
+static int take_incident(void *arg, const struct incident *i, struct err *e)
+{
+    struct look *k = ((struct looking *)arg)->look;
+
+    (void)e;
+    if (k->incident_count == STATUS_INCIDENTS)
+        return 0;
+    struct seen_incident *s = &k->incidents[k->incident_count++];
+    *s = (struct seen_incident){
+        .id = i->id, .first = i->first, .last = i->last, .opened_us = i->opened_us};
+    snprintf(s->kind, sizeof s->kind, "%s", i->kind);
+    struct slice place = i->subject.p ? i->subject : i->instance.p ? i->instance : i->source;
+    (void)slice_copy(place, s->place, sizeof s->place);
+    (void)slice_copy(i->detail, s->detail, sizeof s->detail);
+    return 0;
+}
+
+static int count_staging(struct looking *l, struct err *e)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } tallies[] = {
+        {"captured", offsetof(struct look, captured)},
+        {"duplicates", offsetof(struct look, duplicates)},
+        {"exceptions", offsetof(struct look, exceptions)},
+        {"deleted", offsetof(struct look, deleted)},
+        {"accepted_losses", offsetof(struct look, losses)},
+    };
+    int err = 0;
+
+    for (size_t i = 0; !err && i < sizeof tallies / sizeof *tallies; i++) {
+        int64_t *value = (int64_t *)(void *)((char *)l->look + tallies[i].at);
+        err = staging_tally_get(l->db, slice_of(tallies[i].name), value, e);
+    }
+    if (!err)
+        err = db_int(l->db, "SELECT time_us FROM record ORDER BY generation, part, pos LIMIT 1",
+                     DB_NO_ARGS, 0, &l->look->oldest_us, e);
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+/* One snapshot of mgccomp, taken before the store is read: what is captured in between only makes
+ * the picture look more behind than it is, never more complete. */
+static int look_at_staging(struct looking *l, struct err *e)
+{
+    int err = count_staging(l, e);
+
+    if (!err)
+        err = ledger_instances(l->db, false, take_instance, l, e);
+    if (!err)
+        err = incident_each(l->db, false, take_incident, l, e);
+    return err;
+}
+
+int status_look(struct look *k, const struct status_input *in, struct err *e)
+{
+    OWN(own_json_doc) struct json_doc *doc = json_doc_new();
+    struct looking l = {k, in->store, in->staging, doc, 0};
+    struct statvfs fs;
+    int64_t known;
+
+    k->now_us = clock_wall_us();
+    if (in->data && statvfs(in->data, &fs) == 0)
+        k->disk_free = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+    if (!doc)
+        return err_memory(e, "status");
+    if (!in->store || !in->staging)
+        return err_set(e, ERR_RETRY, "%s", in->unknown ? in->unknown : "a part can't be asked");
+    int err = db_begin_read(in->staging, e);
+    if (err)
+        return err;
+    OWN(own_db_rollback) struct db *txn = in->staging;
+    err = look_at_staging(&l, e);
+    if (!err)
+        err = store_streams(in->store, compare_stream, &l, e);
+    if (!err)
+        err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
+    if (err)
+        return err;
+    k->unproved = known - l.matched;
+    if (k->oldest_uncaptured_us && (!k->oldest_us || k->oldest_uncaptured_us < k->oldest_us))
+        k->oldest_us = k->oldest_uncaptured_us;
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What status saw, before it is judged and printed. Private to audit/. */
+#ifndef AUDIT_STATUS_LOOK_H
+#define AUDIT_STATUS_LOOK_H
+
+#include "audit/status.h"
+
+enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000 };
+
+struct seen_incident {
+    int64_t id, first, last, opened_us;
+    char kind[24], place[200], detail[300];
+};
+
+struct seen_room {
+    char subject[256];
+    int64_t stored, captured, archived, deleted;
+};
+
+struct look {
+    int64_t now_us;
+    int64_t streams, stored; /* in the store */
+    int64_t uncaptured;      /* stored, not captured */
+    int64_t disagree;        /* streams whose heads have one number and two hashes */
+    int64_t unproved; /* captured streams that no store of ours holds: their tail is not proved */
+    int64_t captured, duplicates, exceptions, deleted, losses;
+    int64_t oldest_us; /* oldest record not yet archived; 0: none */
+    int64_t oldest_uncaptured_us;
+    struct ledger_instance instances[STATUS_INSTANCES];
+    size_t instance_count;
+    struct seen_incident incidents[STATUS_INCIDENTS];
+    size_t incident_count;
+    struct seen_room *rooms; /* room for STATUS_ROOMS, or NULL: not wanted */
+    size_t room_count;
+    int64_t disk_free;
+    char unknown[300]; /* why the verdict is UNKNOWN, or "" */
+    char disagreement[300];
+};
+
+int status_look(struct look *k, const struct status_input *in, struct err *e);
+
+#endif
