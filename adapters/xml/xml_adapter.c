@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The xml module: one Conversations document <stem>.xml a batch, or one a room. Which records lie
+ * in which file is decided here; what a file looks like by xml_document and xml_record.
+ */
+#include "adapters/xml/xml_document.h"
+#include "adapters/xml/xml_host.h"
+#include "adapters/xml/xml_verify.h"
+#include "base/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { OPTION_DIRECTORY, OPTION_ONE_FILE_PER_ROOM };
+static const struct mgc_option options[] = {
+    {.name = "directory",
+     .type = MGC_OPTION_PATH,
+     .required = 1,
+     .help = "Folder the documents are written to; made when its parent exists."},
+    {.name = "one-file-per-room",
+     .type = MGC_OPTION_BOOL,
+     .fallback = "no",
+     .help = "One document a room and batch instead of one a batch."},
+    {0},
+};
+
+struct xml {
+    const struct mgc_host *host;
+    char directory[PATH_MAX];
+    bool per_room;
+};
+
+static int make_folder(const char *path, struct err *e)
+{
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return err_errno(e, ERR_CONFIG, "make folder %s", path);
+    OWN(own_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, ERR_CONFIG, "open folder %s", path);
+    return 0;
+}
+
+static int xml_open(const struct mgc_host *host, const struct mgc_value *values, struct xml **out,
+                    struct err *e)
+{
+    OWN(own_mem) struct xml *x = calloc(1, sizeof *x);
+    if (!x)
+        return err_memory(e, "xml instance");
+    x->host = host;
+    x->per_room = values[OPTION_ONE_FILE_PER_ROOM].number != 0;
+    if (!slice_copy(xml_slice(values[OPTION_DIRECTORY].text), x->directory, sizeof x->directory))
+        return err_set(e, ERR_CONFIG, "directory: over %zu bytes", sizeof x->directory - 1);
+    int rc = make_folder(x->directory, e);
+    if (rc)
+        return rc;
+    *out = x;
+    x = NULL;
+    return 0;
+}
+
+/* The file a record belongs to. Records of no room get a file for each run of them. */
+struct unit {
+    uint64_t first, last; /* records */
+    uint64_t room;
+    bool has_room, open;
+};
+
+static bool same_unit(const struct xml *x, const struct unit *u, const struct mgc_record *r)
+{
+    if (!x->per_room)
+        return true;
+    return u->has_room == (r->room != NULL) && (!r->room || r->room->index == u->room);
+}
+
+static int name_unit(const struct xml *x, const struct mgc_batch *batch,
+                     const struct mgc_record *first, char name[NAME_MAX], struct err *e)
+{
+    int n;
+    if (!x->per_room)
+        n = snprintf(name, NAME_MAX, "%s.xml", batch->stem.p);
+    else if (first->room)
+        n = snprintf(name, NAME_MAX, "%s-r%llu.xml", batch->stem.p,
+                     (unsigned long long)first->room->index);
+    else
+        n = snprintf(name, NAME_MAX, "%s-x%llu.xml", batch->stem.p,
+                     (unsigned long long)first->index);
+    if (n < 0 || n >= NAME_MAX)
+        return err_set(e, ERR_CONFIG, "batch %s: its file name is too long", batch->id.p);
+    return 0;
+}
+
+static void unit_open(struct unit *u, const struct mgc_record *r)
+{
+    *u = (struct unit){.first = r->index, .open = true, .has_room = r->room != NULL};
+    if (r->room)
+        u->room = r->room->index;
+}
+
+static int settle(struct xml *x, struct xml_source *s, const struct unit *u, const char *name,
+                  const struct xml_written *w, struct err *e)
+{
+    char path[2 * PATH_MAX];
+    char bytes[24];
+    char sha256[SHA256_HEX];
+    (void)snprintf(path, sizeof path, "%s/%s", x->directory, name);
+    (void)snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)w->bytes);
+    hex_encode(w->sha256, SHA256_SIZE, sha256);
+    const struct mgc_fact facts[] = {
+        {{"path", 4}, {path, strlen(path)}},
+        {{"bytes", 5}, {bytes, strlen(bytes)}},
+        {{"sha256", 6}, {sha256, strlen(sha256)}},
+    };
+    return xml_source_settle(s, u->first, u->last, facts, 3, e);
+}
+
+/* A delivery under way: the unit, and the document being written for it. */
+struct delivery {
+    struct unit unit;
+    struct xml_document document;
+    char name[NAME_MAX];
+    bool skip; /* settled in an earlier attempt; its file may have been taken away since */
+};
+
+static void own_delivery(struct delivery *d)
+{
+    xml_document_done(&d->document);
+}
+
+static int begin_unit(struct xml *x, struct xml_source *s, struct delivery *d,
+                      const struct mgc_record *r, struct err *e)
+{
+    unit_open(&d->unit, r);
+    d->skip = r->settled != 0;
+    int rc = name_unit(x, s->batch, r, d->name, e);
+    if (rc || d->skip)
+        return rc;
+    return xml_document_begin(&d->document, x->directory, d->name, s->batch, e);
+}
+
+static int end_unit(struct xml *x, struct xml_source *s, struct delivery *d, struct err *e)
+{
+    if (!d->unit.open)
+        return 0;
+    d->unit.open = false;
+    if (d->skip)
+        return 0;
+    struct xml_written written;
+    int rc = xml_document_end(&d->document, &written, e);
+    xml_document_done(&d->document);
+    return rc ? rc : settle(x, s, &d->unit, d->name, &written, e);
+}
+
+static int deliver(struct xml *x, struct xml_source *s, struct err *e)
+{
+    OWN(own_delivery) struct delivery d = {0};
+    int rc = file_sweep_temps(x->directory, e);
+    if (!rc)
+        rc = xml_source_rewind(s, e);
+    while (!rc) {
+        const struct mgc_record *r;
+        rc = xml_source_next(s, &r, e);
+        if (rc)
+            return rc;
+        if (!r || (d.unit.open && !same_unit(x, &d.unit, r)))
+            rc = end_unit(x, s, &d, e);
+        if (rc || !r)
+            return rc;
+        if (!d.unit.open)
+            rc = begin_unit(x, s, &d, r, e);
+        d.unit.last = r->index;
+        if (!rc && !d.skip)
+            rc = xml_document_add(&d.document, r, e);
+        else if (!rc && !r->settled)
+            rc = err_set(e, ERR_FAULT, "batch %s: %s is settled in part", s->batch->id.p, d.name);
+    }
+    return rc;
+}
+
+/* The receipt's facts, in the order they were settled: path, bytes, sha256, and again. */
+struct receipt {
+    const struct mgc_fact *facts;
+    uint32_t count;
+};
+
+/* Where the receipt says that the file of that name was put, and its digest. A receipt may be of
+ * other files of the batch only: then the name is looked for in the folder of today. */
+static int find_file(const struct xml *x, const struct receipt *receipt, const char *name,
+                     char path[2 * PATH_MAX], struct slice *sha256, struct err *e)
+{
+    *sha256 = (struct slice){0};
+    (void)snprintf(path, 2 * PATH_MAX, "%s/%s", x->directory, name);
+    bool found = false;
+    for (uint32_t i = 0; i < receipt->count; i++) {
+        struct slice value = xml_slice(receipt->facts[i].value);
+        if (slice_is(xml_slice(receipt->facts[i].name), "path")) {
+            size_t n = strlen(name);
+            found = value.n > n && value.p[value.n - n - 1] == '/' &&
+                    memcmp(value.p + value.n - n, name, n) == 0;
+            if (found && !slice_copy(value, path, 2 * PATH_MAX))
+                return err_set(e, ERR_FAULT, "receipt: its path is no path");
+        } else if (found && slice_is(xml_slice(receipt->facts[i].name), "sha256")) {
+            *sha256 = value;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* How the files were cut is the receipt's to say; the option may have changed since. */
+static bool was_per_room(const struct xml *x, const struct mgc_batch *batch,
+                         const struct receipt *receipt)
+{
+    char whole[NAME_MAX + 8];
+    (void)snprintf(whole, sizeof whole, "/%s.xml", batch->stem.p);
+    size_t n = strlen(whole);
+    for (uint32_t i = 0; i < receipt->count; i++) {
+        struct slice value = xml_slice(receipt->facts[i].value);
+        if (slice_is(xml_slice(receipt->facts[i].name), "path"))
+            return value.n < n || memcmp(value.p + value.n - n, whole, n) != 0;
+    }
+    return x->per_room;
+}
+
+struct verification {
+    struct unit unit;
+    struct xml_check check;
+    char path[2 * PATH_MAX];
+};
+
+static void own_verification(struct verification *v)
+{
+    xml_check_done(&v->check);
+}
+
+static int begin_check(const struct xml *x, struct xml_source *s, struct verification *v,
+                       const struct receipt *receipt, const struct mgc_record *r, struct err *e)
+{
+    char name[NAME_MAX];
+    struct slice sha256;
+    unit_open(&v->unit, r);
+    int rc = name_unit(x, s->batch, r, name, e);
+    if (!rc)
+        rc = find_file(x, receipt, name, v->path, &sha256, e);
+    return rc ? rc : xml_check_begin(&v->check, v->path, sha256, e);
+}
+
+static int end_check(struct verification *v, struct err *e)
+{
+    if (!v->unit.open)
+        return 0;
+    v->unit.open = false;
+    int rc = xml_check_end(&v->check, e);
+    xml_check_done(&v->check);
+    return rc;
+}
+
+static int verify(const struct xml *instance, struct xml_source *s, const struct receipt *receipt,
+                  struct err *e)
+{
+    struct xml x = *instance;
+    x.per_room = was_per_room(instance, s->batch, receipt);
+    OWN(own_verification) struct verification v = {0};
+    int rc = xml_source_rewind(s, e);
+    while (!rc) {
+        const struct mgc_record *r;
+        rc = xml_source_next(s, &r, e);
+        if (rc)
+            return rc;
+        if (!r || (v.unit.open && !same_unit(&x, &v.unit, r)))
+            rc = end_check(&v, e);
+        if (rc || !r)
+            return rc;
+        if (!v.unit.open)
+            rc = begin_check(&x, s, &v, receipt, r, e);
+        if (!rc)
+            rc = xml_check_record(&v.check, r, e);
+    }
+    return rc;
+}
+
+static int32_t on_open(const struct mgc_host *host, const struct mgc_value *values, void **instance,
+                       struct mgc_error *out)
+{
+    struct err e = {0};
+    struct xml *x = NULL;
+    int rc = xml_open(host, values, &x, &e);
+    if (!rc)
+        *instance = x;
+    return xml_give(rc, &e, out);
+}
+
+static int32_t on_deliver(void *instance, const struct mgc_batch *batch, struct mgc_error *out)
+{
+    struct err e = {0};
+    struct xml *x = instance;
+    OWN(own_xml_source) struct xml_source s;
+    int rc = xml_source_init(&s, x->host, batch, &e);
+    if (!rc && batch->records > 0)
+        rc = deliver(x, &s, &e);
+    return xml_give(rc, &e, out);
+}
+
+static int32_t on_verify(void *instance, const struct mgc_batch *batch,
+                         const struct mgc_fact *facts, uint32_t count, struct mgc_error *out)
+{
+    struct err e = {0};
+    struct xml *x = instance;
+    struct receipt receipt = {facts, count};
+    OWN(own_xml_source) struct xml_source s;
+    int rc = xml_source_init(&s, x->host, batch, &e);
+    if (!rc && batch->records > 0)
+        rc = verify(x, &s, &receipt, &e);
+    return xml_give(rc, &e, out);
+}
+
+MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)
+{
+    static const struct mgc_adapter adapter = {
+        .size = sizeof adapter,
+        .abi_major = MGC_ABI_MAJOR,
+        .abi_minor = MGC_ABI_MINOR,
+        .readback = MGC_READBACK_FULL,
+        .name = "xml",
+        .version = "0.1.0",
+        .summary = "Conversations documents as the original's XML adapter wrote them",
+        .options = options,
+        .open = on_open,
+        .deliver = on_deliver,
+        .close = free,
+        .verify = on_verify,
+    };
+    return host_major == MGC_ABI_MAJOR ? &adapter : NULL;
+}
