@@ -3,11 +3,20 @@
  * The ledger: which instances must have what, what was cut into which batch, what was settled with
  * which receipt, and from it the low water up to which everything is archived. Used by the
  * archiver, the sweep and status.
+ *
+ * An instance has at most one batch that is not verified; it cuts the next one afterwards.
  */
 #ifndef MGCCOMP_LEDGER_H
 #define MGCCOMP_LEDGER_H
 
 #include "mgccomp/staging.h"
+
+enum {
+    LEDGER_MAX_RANGES = 256,
+    LEDGER_MAX_INSTANCES = 64,
+    LEDGER_MAX_ROSTER = 32 << 20, /* bytes of a batch's rooms and rosters */
+    LEDGER_READBACK_FULL = 2,     /* MGC_READBACK_FULL */
+};
 
 struct ledger_instance {
     int64_t id;
@@ -19,14 +28,22 @@ struct ledger_instance {
     int64_t batches, failures, next_try_us;
     char last_error[300];
 };
+/* visit must not use db. In order of name. */
 typedef int ledger_instance_fn(void *arg, const struct ledger_instance *i, struct err *e);
 int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit, void *arg,
                      struct err *e);
 /* Adds an instance that starts at the oldest staged record, under the gate's lock. ERR_CONFLICT:
- * the name is taken (also by a retired one). */
+ * the name is taken (also by a retired one). ERR_CONFIG: a name of other characters than ASCII
+ * letters, digits, '.', '_', '-', or over 63; or LEDGER_MAX_INSTANCES are there. */
 int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,
                int32_t readback, struct err *e);
+/* Its open batches count no longer, their incidents are closed. ERR_NOT_FOUND. */
 int ledger_retire(struct staging *st, struct slice name, struct slice reason, struct err *e);
+/* "active" or "failed" with the reason, of an instance that is not retired. */
+int ledger_instance_state(struct staging *st, int64_t instance, const char *state, struct slice why,
+                          struct err *e);
+/* What the module says now about its read-back: an update may change it. */
+int ledger_instance_readback(struct staging *st, int64_t instance, int32_t readback, struct err *e);
 
 /* A frozen batch. */
 struct ledger_range {
@@ -34,9 +51,8 @@ struct ledger_range {
     int32_t part;
     int64_t from, to; /* [from, to) */
 };
-enum { LEDGER_MAX_RANGES = 256 };
 struct ledger_batch {
-    char id[37], stem[64], state[16];
+    char id[37], stem[112], state[16];
     int64_t instance, number, cut_us, records, bytes, attempts;
     uint8_t digest[SHA256_SIZE];
     struct ledger_range ranges[LEDGER_MAX_RANGES];
@@ -50,8 +66,9 @@ struct ledger_due {
     bool now; /* drain: cut whatever there is */
 };
 /* Freezes the next batch of an instance in one transaction: ranges up to the positions read in it,
- * order, roster, digest. ERR_NOT_FOUND: nothing is due. The batch's records are in order of
- * (stream, sequence, partition, position); exceptions without a stream come last. */
+ * order, roster, digest. ERR_NOT_FOUND: nothing is due, or the instance is not active, or it has a
+ * batch that is not verified. The batch's records are in order of (stream, sequence, partition,
+ * position); exceptions without a stream come last. */
 int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
                struct ledger_batch *out, struct err *e);
 /* The oldest batch of the instance that is frozen or settled (to be verified). ERR_NOT_FOUND. */
@@ -62,33 +79,56 @@ int ledger_open_batch(struct staging *st, int64_t instance, struct ledger_batch 
 struct ledger_record {
     struct slice raw, note;
     const uint8_t *hash;
-    int64_t stream, sequence, flags, time_us, captured_us, queued_us;
+    int64_t stream, sequence, flags, time_us, captured_us, queued_us; /* stream 0: none */
     int32_t part;
     int64_t pos;
 };
 typedef int ledger_record_fn(void *arg, const struct ledger_record *r, struct err *e);
 int ledger_batch_records(struct db *db, const struct ledger_batch *b, ledger_record_fn *visit,
                          void *arg, struct err *e);
-/* The batch's frozen rooms and rosters as JSON (private to adapters/host). */
+/* The batch's frozen rooms and rosters as JSON (private to adapters/host):
+ * {"rooms":[{"stream","source","epoch","subject","name","first","records"}...],
+ *  "rosters":[[room index, participant, name, joined_us]...]}, rooms in the records' order. */
 int ledger_batch_roster(struct db *db, const struct ledger_batch *b, struct buf *out,
                         struct err *e);
 
 /* Durable when it returns. Repeating the same range with the same verdict is success; another
- * verdict is ERR_CONFLICT. receipt: JSON. */
+ * verdict, or a range that overlaps a settled one, is ERR_CONFLICT; outside the batch ERR_REJECTED.
+ * verdict: "done" or "rejected". receipt: JSON. */
 int ledger_settle(struct staging *st, const struct ledger_batch *b, int64_t first, int64_t last,
                   const char *verdict, struct slice receipt, struct slice note, struct err *e);
-/* After every record is settled: "settled"; after read-back (or when the module has none):
- * "verified", which counts the records as archived; "parked" opens the incident. */
+struct ledger_settlement {
+    int64_t first, last;
+    struct slice verdict, receipt, note;
+};
+/* In order of first. visit must not use db. */
+typedef int ledger_settlement_fn(void *arg, const struct ledger_settlement *s, struct err *e);
+int ledger_settlements(struct db *db, const struct ledger_batch *b, ledger_settlement_fn *visit,
+                       void *arg, struct err *e);
+/* After every record is settled as done: "settled" (ERR_CONFLICT when some are not); after
+ * read-back (or when the module has none): "verified", which counts the records as archived;
+ * "parked" opens the incident, and when the batch was settled its receipts count no longer. */
 int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *state,
                        struct slice why, struct err *e);
-int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e); /* counts one */
+/* Counts an attempt of a frozen batch, and forgets rejected and refuted settlements. */
+int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e);
 /* A failed try: keeps the text and when to try next. */
 int ledger_failed(struct staging *st, int64_t instance, struct slice why, int64_t next_try_us,
                   struct err *e);
 
+/* How far each required instance (not retired) is in a partition: all before pos is in verified
+ * batches. */
+struct ledger_holder {
+    int64_t instance;
+    char name[64];
+    int32_t readback;
+    int64_t pos;
+};
+int ledger_holders(struct db *db, int64_t generation, int32_t part,
+                   struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);
 /* The position in a partition up to which every required instance has verified batches, at least
  * one of them with full read-back; with no such instance it is the oldest position (nothing may go;
- * *why says so). Within t, whose gate row is locked. */
+ * *why says so, otherwise it names who holds the low water). Within t, whose gate row is locked. */
 int ledger_low_water(struct staging_txn *t, int64_t generation, int32_t part, int64_t *pos,
                      char why[200], struct err *e);
 
