@@ -12,7 +12,7 @@
 
 /* Kinds, as stored and shown. */
 #define INCIDENT_GAP         "gap"     /* first..last are missing */
-#define INCIDENT_ALTERED     "altered" /* last's hash is not what first + 1 says */
+#define INCIDENT_ALTERED     "altered" /* record first has another hash than record last says */
 #define INCIDENT_FORK        "fork"    /* two records of one number */
 #define INCIDENT_REPEAT      "repeat"  /* an old number came again, its hash no longer known */
 #define INCIDENT_FAR_AHEAD   "far-ahead"

@@ -31,6 +31,7 @@ const char *staging_url(const struct staging *st);
 struct staging_txn {
     struct staging *st;
     struct db *db;
+    bool gate; /* staging_lock_gate was done */
 };
 int staging_begin(struct staging *st, struct staging_txn *t, struct err *e);
 int staging_commit(struct staging_txn *t, struct err *e); /* as db_commit; ends t either way */

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A judged slice into the tables: heads by compare-and-swap, incidents, presence, records in bulk.
+ */
+#include "mgccomp/capture_batch.h"
+#include "mgccomp/gap.h"
+#include "mgccomp/incident.h"
+#include "mgccomp/presence.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_key(const void *a, const void *b)
+{
+    const struct stream *x = *(struct stream *const *)a;
+    const struct stream *y = *(struct stream *const *)b;
+    int c = slice_cmp(x->source, y->source);
+    if (c == 0)
+        c = slice_cmp(x->subject, y->subject);
+    if (c == 0)
+        c = (x->epoch > y->epoch) - (x->epoch < y->epoch);
+    return c;
+}
+
+static int lost_head(const struct stream *s, struct err *e)
+{
+    return err_set(e, ERR_CONFLICT, "another capture moved the head of %.*s",
+                   SLICE_ARG(s->subject));
+}
+
+static int insert_stream(struct batch *b, struct stream *s, struct err *e)
+{
+    const struct slice hash = {(const char *)s->now.hash, SHA256_SIZE};
+    int64_t id = 0;
+    int rc = db_int(b->t->db,
+                    "INSERT INTO stream (source, epoch, subject, sequence, hash, captured,"
+                    " deleted, last_us) VALUES ($1, $2, $3, $4, $5, $6, 0, $7)"
+                    " ON CONFLICT (source, epoch, subject) DO NOTHING RETURNING id",
+                    DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject),
+                            DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us)),
+                    0, &id, e);
+    if (rc == ERR_NOT_FOUND)
+        return lost_head(s, e);
+    if (rc == 0)
+        s->id = id;
+    return rc;
+}
+
+static int update_stream(struct batch *b, const struct stream *s, struct err *e)
+{
+    const struct slice hash = {(const char *)s->now.hash, SHA256_SIZE};
+    const struct slice start = {(const char *)s->start.hash, SHA256_SIZE};
+    int64_t changed = 0;
+    int rc = db_run(b->t->db,
+                    "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
+                    " last_us = $5 WHERE id = $1 AND sequence = $6 AND hash = $7",
+                    DB_ARGS(DB_I(s->id), DB_I(s->now.sequence), DB_B(hash), DB_I(s->added),
+                            DB_I(b->now_us), DB_I(s->start.sequence), DB_B(start)),
+                    &changed, e);
+    return rc < 0 || changed == 1 ? rc : lost_head(s, e);
+}
+
+static int write_streams(struct batch *b, struct err *e)
+{
+    qsort(b->touched, b->touched_n, sizeof b->touched[0], by_key);
+    for (size_t i = 0; i < b->touched_n; i++) {
+        struct stream *s = b->touched[i];
+        if (s->added == 0)
+            continue; /* duplicates only */
+        int rc = s->id ? update_stream(b, s, e) : insert_stream(b, s, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void describe(const struct batch *b, const struct finding *f, char object[64],
+                     char detail[256])
+{
+    const struct staged *r = &b->staged[f->item];
+    const struct capture_item *m = r->item;
+    int64_t stream = f->stream ? f->stream->id : 0;
+    if (strcmp(f->kind, INCIDENT_UNREADABLE) == 0) {
+        (void)snprintf(object, 64, "%" PRId32 "/%" PRId64, m->part, m->pos);
+        (void)snprintf(detail, 256, "partition %" PRId32 " position %" PRId64 ": %.*s", m->part,
+                       m->pos, r->note.n < 160 ? (int)r->note.n : 160, r->note.p);
+        return;
+    }
+    gap_object(stream, f->first, object);
+    (void)snprintf(detail, 256,
+                   "seen with record %" PRId64 " at partition %" PRId32 " position %" PRId64,
+                   r->sequence, m->part, m->pos);
+}
+
+static int write_findings(struct batch *b, struct err *e)
+{
+    for (size_t i = 0; i < b->findings_n; i++) {
+        const struct finding *f = &b->findings[i];
+        char object[64];
+        char detail[256];
+        bool opened = false;
+        if (!f->kind)
+            continue;
+        describe(b, f, object, detail);
+        struct incident incident = {.kind = f->kind,
+                                    .object = slice_of(object),
+                                    .part = b->staged[f->item].item->part,
+                                    .first = f->first,
+                                    .last = f->last,
+                                    .opened_us = b->now_us,
+                                    .detail = slice_of(detail)};
+        if (f->stream) {
+            incident.stream = f->stream->id;
+            incident.source = f->stream->source;
+            incident.subject = f->stream->subject;
+        }
+        if (strcmp(f->kind, INCIDENT_UNREADABLE) != 0)
+            incident.part = -1; /* first and last are sequences */
+        int rc = incident_open(b->t, &incident, &opened, e);
+        if (rc < 0)
+            return rc;
+        b->incidents += opened;
+    }
+    return 0;
+}
+
+static bool moves_presence(const struct staged *r)
+{
+    const int64_t aside = STAGING_FORK | STAGING_REPEAT | STAGING_UNREADABLE;
+    return !r->dropped && r->sequenced && staged_stream(r) && !(r->flags & aside) &&
+           (r->kind == RECORD_JOIN || r->kind == RECORD_LEAVE) &&
+           r->sequence <= r->decoded->now.sequence; /* not far ahead */
+}
+
+static int write_presence(struct batch *b, size_t lo, size_t hi, struct err *e)
+{
+    if (b->presence_room < b->room) {
+        free(b->presence);
+        b->presence_room = 0;
+        b->presence = calloc(b->room, sizeof *b->presence);
+        if (!b->presence)
+            return err_memory(e, "noting who is in which room");
+        b->presence_room = b->room;
+    }
+    size_t n = 0;
+    for (size_t i = lo; i < hi; i++) {
+        const struct staged *r = &b->staged[i];
+        if (moves_presence(r))
+            b->presence[n++] = (struct presence_event){
+                r->decoded->id,          r->sequence,    r->time_us,  r->kind == RECORD_JOIN,
+                r->flags & STAGING_LATE, r->participant, r->endpoint, r->name};
+    }
+    return presence_write(b->t->db, b->presence, n, e);
+}
+
+static int copy_record(struct db_copy *c, const struct batch *b, const struct staged *r,
+                       struct err *e)
+{
+    const struct stream *s = staged_stream(r);
+    const struct capture_item *m = r->item;
+    const struct db_value row[] = {
+        DB_I(b->generation),
+        DB_I(m->part),
+        DB_I(m->pos),
+        s ? DB_I(s->id) : DB_N,
+        s && r->sequenced ? DB_I(r->sequence) : DB_N,
+        DB_I(s ? (int64_t)r->kind : (int64_t)RECORD_OTHER),
+        DB_I(r->flags),
+        DB_I(s ? r->time_us : m->queued_us),
+        DB_I(m->queued_us),
+        DB_I(b->now_us),
+        DB_B(((struct slice){(const char *)r->hash, SHA256_SIZE})),
+        DB_B(m->raw.p ? m->raw : SLICE("")),
+        r->note.p ? DB_T(r->note) : DB_N,
+    };
+    return db_copy_row(c, row, e);
+}
+
+static int copy_records(const struct batch *b, size_t lo, size_t hi, struct err *e)
+{
+    static const enum db_type types[] = {DB_INT, DB_INT, DB_INT, DB_INT,   DB_INT,   DB_INT, DB_INT,
+                                         DB_INT, DB_INT, DB_INT, DB_BYTES, DB_BYTES, DB_TEXT};
+    struct db_copy *c = NULL;
+    int rc = db_copy_begin(b->t->db, "record",
+                           "generation, part, pos, stream, sequence, kind, flags, time_us,"
+                           " queued_us, captured_us, hash, raw, note",
+                           types, sizeof types / sizeof types[0], &c, e);
+    if (rc < 0)
+        return rc;
+    for (size_t i = lo; i < hi; i++) {
+        if (b->staged[i].dropped)
+            continue;
+        rc = copy_record(c, b, &b->staged[i], e);
+        if (rc < 0) {
+            db_copy_abort(c);
+            return rc;
+        }
+    }
+    return db_copy_end(c, e);
+}
+
+/* A unique key of records or presence that is there already is no lost race, which the position's
+ * compare-and-swap would have shown: reading the positions again would not help. */
+static int no_race(int rc, struct err *e)
+{
+    if (rc != ERR_CONFLICT)
+        return rc;
+    if (e)
+        e->class = ERR_FAULT;
+    (void)err_wrap(e, "mgccomp holds rows of positions that are not captured yet");
+    return ERR_FAULT;
+}
+
+int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e)
+{
+    int rc = batch_judge(b, lo, hi, e);
+    if (rc == 0 && b->findings_n > 0)
+        rc = staging_lock_gate(b->t, e);
+    if (rc == 0)
+        rc = write_streams(b, e);
+    if (rc == 0)
+        rc = write_findings(b, e);
+    if (rc == 0)
+        rc = no_race(write_presence(b, lo, hi, e), e);
+    if (rc == 0)
+        rc = no_race(copy_records(b, lo, hi, e), e);
+    return rc;
+}

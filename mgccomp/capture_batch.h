@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to mgccomp/capture_*.c: a batch on its way into mgccomp. It is decoded before the
+ * transaction (capture_decode.c), judged against the heads inside it (capture_judge.c,
+ * capture_known.c), and appended (capture_append.c).
+ */
+#ifndef MGCCOMP_CAPTURE_BATCH_H
+#define MGCCOMP_CAPTURE_BATCH_H
+
+#include "base/arena.h"
+#include "mgccomp/capture_write.h"
+#include "mgccomp/presence.h"
+#include "mgccomp/stream.h"
+
+/* What the database had against a record, if anything. */
+enum refused {
+    REFUSED_NOT,
+    REFUSED_TEXTS, /* kept in its stream, its texts in no column but raw */
+    REFUSED_PLACE, /* kept raw, in no stream */
+};
+
+struct staged {
+    const struct capture_item *item;
+    uint8_t hash[SHA256_SIZE], previous[SHA256_SIZE];
+    struct stream *decoded; /* NULL: it could not be read */
+    enum record_kind kind;
+    bool sequenced;
+    enum refused refused;
+    int64_t sequence, time_us;
+    struct slice participant, endpoint, name; /* join, leave */
+    struct slice note;                        /* why it is an exception */
+    /* Set by judging: */
+    bool dropped;  /* a duplicate */
+    int64_t flags; /* enum staging_flag */
+    size_t before; /* the stream's item before it in the batch, as stream.last */
+};
+
+/* An incident to be opened once its stream has a row. */
+struct finding {
+    const char *kind; /* NULL: withdrawn */
+    struct stream *stream;
+    size_t item;
+    int64_t first, last;
+};
+
+struct batch {
+    struct staging_txn *t;
+    struct streams *streams;
+    struct json_doc *doc;
+    struct arena texts;
+    struct staged *staged;
+    size_t n, room;
+    struct stream **touched; /* by the slice; room entries */
+    size_t touched_n;
+    struct finding *findings; /* of the slice */
+    size_t findings_n, findings_room;
+    struct presence_event *presence; /* presence_room entries */
+    size_t presence_room;
+    uint64_t number, slice;
+    int64_t generation, now_us;
+    size_t incidents; /* opened by the transaction */
+};
+
+static inline struct stream *staged_stream(const struct staged *s)
+{
+    return s->refused == REFUSED_PLACE ? NULL : s->decoded;
+}
+
+/* capture_decode.c: fills staged[0..n) from the items. */
+int batch_decode(struct batch *b, const struct capture_item *items, size_t n, struct err *e);
+
+/* capture_judge.c: judges staged[lo..hi) against the heads and moves these in memory. Nothing but
+ * gaps that a late record fills is written yet. */
+int batch_judge(struct batch *b, size_t lo, size_t hi, struct err *e);
+void batch_unjudge(struct batch *b); /* heads are as before the slice */
+int batch_find(struct batch *b, const char *kind, size_t item, int64_t first, int64_t last,
+               struct err *e);
+
+/* capture_append.c: judges and writes staged[lo..hi) within b->t. */
+int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e);
+
+/* capture_known.c */
+enum known { KNOWN_NOT, KNOWN_SAME, KNOWN_OTHER };
+/* Is there a record of this number: in the batch before item `end`, in the table, among the hashes
+ * of deleted ones? */
+int batch_known(struct batch *b, const struct stream *s, int64_t sequence,
+                const uint8_t hash[SHA256_SIZE], enum known *out, struct err *e);
+/* The late record must carry the hash of the record before it and be named by the one behind it,
+ * where these are there; otherwise one of them was altered. */
+int batch_check_links(struct batch *b, size_t item, struct err *e);
+
+#endif
