@@ -7,6 +7,10 @@
  * Types that cross: 64-bit integers (PostgreSQL bigint, SQLite INTEGER), text, bytes (bytea, BLOB),
  * NULL. No other column types are used by our schemas.
  *
+ * Text must be UTF-8 without NUL in both (ERR_REJECTED before the database sees it). In both a
+ * failed statement spoils its transaction: what follows is ERR_FAULT until db_savepoint_undo or
+ * db_rollback.
+ *
  * A handle is for one thread at a time. Nothing here reconnects or retries: the owner of a
  * transaction decides. After ERR_RETRY from a broken connection db_broken() is true and only
  * db_close helps.
@@ -22,7 +26,9 @@ enum db_kind { DB_SQLITE, DB_POSTGRES };
 struct db;
 
 /* url: "sqlite:/path/file.db" or a libpq URI "postgresql://...". flags below.
- * SQLite is opened with WAL, synchronous=FULL, foreign_keys on, trusted_schema off. */
+ * SQLite is opened with WAL, synchronous=FULL, foreign_keys on, trusted_schema off; a new file has
+ * mode 0600. ERR_NOT_FOUND: no such file, and no DB_CREATE. ERR_CONFIG: no such database or login.
+ * PostgreSQL: synchronous_commit at least on; a lock is waited for up to 30 s. */
 enum { DB_READ_ONLY = 1, DB_CREATE = 2 };
 int db_open(struct db **out, const char *url, int flags, struct err *e);
 void db_close(struct db *db); /* NULL allowed; rolls back */
@@ -48,7 +54,8 @@ struct db_value {
 int db_begin(struct db *db, struct err *e);
 /* A read-only snapshot of several statements. */
 int db_begin_read(struct db *db, struct err *e);
-/* ERR_DOUBT when the connection broke before the answer came: it may or may not be committed. */
+/* ERR_DOUBT when the connection broke before the answer came: it may or may not be committed. After
+ * any other error it is rolled back. */
 int db_commit(struct db *db, struct err *e);
 void db_rollback(struct db *db); /* harmless outside a transaction */
 /* Nested undo within a transaction, for one row that the database may refuse. */
@@ -66,7 +73,9 @@ int db_script(struct db *db, const char *sql, struct err *e);
 
 /* Rows. Values are valid until the next db_rows_next or free. In PostgreSQL rows come one at a time
  * (single-row mode), so a large result does not grow memory; other statements on the same handle
- * must wait until the rows are freed. */
+ * must wait until the rows are freed or db_rows_next returned 0 or an error (ERR_FAULT otherwise).
+ * Columns must be bigint, integer, smallint, boolean, text or bytea: cast others (sum of bigint is
+ * numeric). */
 struct db_rows;
 int db_query(struct db *db, const char *sql, const struct db_value *args, size_t n,
              struct db_rows **out, struct err *e);
@@ -101,7 +110,9 @@ int db_now_us(struct db *db, int64_t *us, struct err *e);
 
 /* Schema versions: steps[i] brings version i to i+1 (constant scripts, one for each kind of
  * database); runs the missing ones, each in a transaction. ERR_CONFIG when the database is newer
- * than the program. `part` names the schema ("store", "mgccomp"): several may share a database. */
+ * than the program. A read-only handle runs none: ERR_CONFIG when some are missing, ERR_NOT_FOUND
+ * when there is no schema yet. `part` names the schema ("store", "mgccomp"): several may share a
+ * database. */
 struct db_step {
     const char *sqlite;
     const char *postgres;

@@ -31,7 +31,9 @@ int kafka_check(const struct kafka_target *t, int64_t ms, struct kafka_facts *ou
 /* ---- producer ---- */
 struct kafka_producer;
 
-/* A report for every message, in the thread that calls kafka_producer_poll or _purge. offset < 0:
+/* Classes of a failed report: ERR_REJECTED: this message can't be stored as it is (too large);
+ * ERR_STOPPED: purged; others (ERR_RETRY, ERR_CONFIG: topic away): purge and rewind.
+ * A report for every message, in the thread that calls kafka_producer_poll or _purge. offset < 0:
  * unknown although delivered. class 0 = durable in the log (acks=all), else why not; maybe = it may
  * be in the log all the same. */
 struct kafka_report {
@@ -46,8 +48,8 @@ typedef void kafka_report_fn(void *arg, const struct kafka_report *r);
 
 int kafka_producer_open(struct kafka_producer **out, const struct kafka_target *t,
                         kafka_report_fn *report, void *arg, struct err *e);
-/* Queues a copy. ERR_AGAIN: queue full, poll and try again. ERR_REJECTED: this message can't be
- * sent (too large). Other errors: stop at this message. */
+/* Queues a copy (up to 32 MiB or 100,000 messages wait). ERR_AGAIN: queue full, poll and try again.
+ * ERR_REJECTED: this message can't be sent (too large). Other errors: stop at this message. */
 int kafka_producer_send(struct kafka_producer *p, struct slice key, struct slice value, void *tag,
                         struct err *e);
 void kafka_producer_poll(struct kafka_producer *p, int64_t ms);
@@ -60,8 +62,8 @@ void kafka_producer_close(struct kafka_producer *p);       /* purges first */
 struct kafka_consumer;
 
 /* Called inside kafka_consumer_poll. assigned: fill positions[i] for partitions[i] (the next offset
- * to be captured; reading begins there); < 0 return = assign nothing now. revoked: forget what was
- * collected from these partitions. */
+ * to be captured; reading begins there); < 0 return = assign nothing now: asked again by a poll a
+ * second later. revoked: forget what was collected from these partitions; not called by close. */
 struct kafka_consumer_events {
     int (*assigned)(void *arg, const int32_t *partitions, int64_t *positions, size_t n);
     void (*revoked)(void *arg, const int32_t *partitions, size_t n);
@@ -79,25 +81,30 @@ int kafka_consumer_open(struct kafka_consumer **out, const struct kafka_target *
                         const struct kafka_consumer_events *events, void *arg, struct err *e);
 /* 0: a message in *out, to be released. ERR_AGAIN: none within ms. ERR_NOT_FOUND: the position of
  * out->partition (out->offset) is outside the log: records are gone or the log is another one; that
- * partition delivers nothing more until kafka_consumer_seek. ERR_RETRY: brokers away, go on
- * polling. */
+ * partition delivers nothing more until kafka_consumer_seek. ERR_RETRY: brokers away, a damaged
+ * batch (it is read again), go on polling. ERR_CONFIG: the topic is not known to the brokers (also
+ * for a moment while they start) or the login refused: see what kafka_check says, then go on or
+ * stop. */
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_message *out,
                         struct err *e);
 void kafka_message_release(struct kafka_message *m);
 /* The asynchronous wake-up of a fetcher that stopped at its prefetch limit: call after each batch
  * that ended by its own limit. */
 void kafka_consumer_nudge(struct kafka_consumer *c);
+/* The next message of the partition is the one at offset. ERR_CONFLICT: it is not assigned now.
+ * ERR_RETRY: not done, try again. */
 int kafka_consumer_seek(struct kafka_consumer *c, int32_t partition, int64_t offset, struct err *e);
 int kafka_consumer_pause(struct kafka_consumer *c, bool paused, struct err *e); /* all assigned */
 /* Reads the one message at an offset with a small client of its own: ERR_NOT_FOUND when it is not
  * there. value is appended to out. */
 int kafka_read_one(const struct kafka_target *t, int32_t partition, int64_t offset, int64_t ms,
                    struct buf *out, struct err *e);
-/* First offset kept and next offset to be written of a partition, asked with a client of its own.
- */
+/* First offset kept and next offset to be written of a partition, asked with a client of its own
+ * that reads up to one message. ERR_RETRY when there is no answer within ms. */
 int kafka_ends(const struct kafka_target *t, int32_t partition, int64_t ms, int64_t *low,
                int64_t *high, struct err *e);
-/* Deletes the records below the offset; *low gets the log's new first offset. */
+/* Deletes the records below the offset (0 or more); *low gets the log's new first offset.
+ * ERR_NOT_FOUND: the log ends before the offset. */
 int kafka_delete_below(const struct kafka_target *t, int32_t partition, int64_t offset, int64_t ms,
                        int64_t *low, struct err *e);
 void kafka_consumer_close(struct kafka_consumer *c);

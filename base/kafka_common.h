@@ -29,6 +29,9 @@ int kafka_conf_new(const struct kafka_target *t, const struct kafka_setting *set
 /* Takes conf, success or failure. */
 int kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **out, struct err *e);
 
+/* The client inside, for tests that make it fail. */
+rd_kafka_t *kafka_producer_client(struct kafka_producer *p);
+
 static inline void own_rd_kafka(rd_kafka_t **rk)
 {
     /* Without leaving a group in good manners: none of the clients owned this way is in one. */

@@ -100,6 +100,11 @@ void kafka_producer_purge(struct kafka_producer *p)
         (void)rd_kafka_flush(p->rk, 1000);
 }
 
+rd_kafka_t *kafka_producer_client(struct kafka_producer *p)
+{
+    return p->rk;
+}
+
 bool kafka_producer_fatal(const struct kafka_producer *p)
 {
     return rd_kafka_fatal_error(p->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
