@@ -5,7 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BLOCK = 16 * 1024, LARGEST_BLOCK = 1024 * 1024, ALIGNMENT = 16 };
+enum {
+    FIRST_BLOCK = 16 * 1024,
+    LARGEST_BLOCK = 1024 * 1024,
+    PIECE_MAX = 1024 * 1024 * 1024,
+    ALIGNMENT = 16
+};
 
 struct arena_block {
     struct arena_block *older;
@@ -67,7 +72,7 @@ static bool add_block(struct arena *a, size_t n)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
-    if (n > SIZE_MAX / 2)
+    if (n > PIECE_MAX)
         return NULL;
     n = (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     struct arena_block *b = a->blocks;

@@ -19,7 +19,8 @@ struct arena {
 void arena_init(struct arena *a, size_t keep); /* allocates nothing */
 void arena_done(struct arena *a);
 void arena_reset(struct arena *a);            /* everything given out is gone */
-void *arena_alloc(struct arena *a, size_t n); /* aligned for any type; NULL when out of memory */
+void *arena_alloc(struct arena *a, size_t n); /* aligned for any type; NULL when out of memory
+                                               or over 1 GiB */
 /* A copy of s followed by a NUL; false when out of memory. */
 bool arena_copy(struct arena *a, struct slice s, struct slice *out);
 

@@ -14,11 +14,11 @@ int64_t backoff_next(struct backoff *b)
 {
     int64_t pause = b->next_ms;
     b->next_ms = pause > b->last_ms / 2 ? b->last_ms : pause * 2;
-    uint32_t dice = 0;
+    uint64_t dice = 0;
     /* Without random numbers at hand the pause is merely not spread. */
     if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) != (ssize_t)sizeof dice)
         dice = 0;
-    return pause - (pause / 4) * (dice % 1024) / 1024;
+    return pause - (int64_t)(dice % ((uint64_t)pause / 4 + 1));
 }
 
 void backoff_reset(struct backoff *b)
