@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads Holdfast's outputs with other people's tools and compares them.
+
+Nothing of Holdfast is used: zstd and Python's tarfile, ElementTree and email read what the adapters wrote.
+"""
+import base64
+import email
+import email.policy
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tarfile
+import xml.etree.ElementTree as ET
+
+HF = "{urn:holdfast:xml:1}"
+ZERO = "0" * 64
+
+
+class Wrong(AssertionError):
+    pass
+
+
+def check(condition, text, *args):
+    if not condition:
+        raise Wrong(text % args if args else text)
+
+
+def sha(raw):
+    return hashlib.sha256(raw).hexdigest()
+
+
+class Record:
+    __slots__ = ("raw", "subject", "sequence", "id", "type", "text", "data", "sha", "previous", "source")
+
+    def __init__(self, raw):
+        event = json.loads(raw)
+        self.raw = raw
+        self.source = event["source"]
+        self.subject = event["subject"]
+        self.sequence = int(event.get("sequence", 0))
+        self.previous = event.get("previous")
+        self.id = event["id"]
+        self.type = event["type"]
+        self.data = event.get("data") or {}
+        self.text = exact_text(self.data)
+        self.sha = sha(raw)
+
+
+def exact_text(data):
+    if "text_bytes" in data:
+        return base64.b64decode(data["text_bytes"], validate=True)
+    return data["text"].encode() if "text" in data else None
+
+
+class Expected:
+    """What a producer handed over: per room the lines in order."""
+
+    def __init__(self):
+        self.rooms = {}
+        self.total = 0
+
+    @staticmethod
+    def from_ndjson(path):
+        self = Expected()
+        with open(path, "rb") as f:
+            for line in f:
+                line = line.rstrip(b"\n")
+                event = json.loads(line)
+                self.rooms.setdefault(event["subject"], []).append(
+                    (event["id"], hashlib.sha256(line[:-1]).digest(), len(line) - 1))
+                self.total += 1
+        return self
+
+
+# ---- the archives ----
+
+def read_tar(folder):
+    """Yields (file, member, record) of every archive, oldest first; checks what the manifest says."""
+    for name in sorted(os.listdir(folder)):
+        check(name.endswith(".tar.zst"), "left over in the tar folder: %s", name)
+        pipe = subprocess.Popen(["zstd", "-dcq", os.path.join(folder, name)], stdout=subprocess.PIPE)
+        digests, manifest = {}, None
+        with tarfile.open(fileobj=pipe.stdout, mode="r|") as archive:
+            for member in archive:
+                content = archive.extractfile(member).read()
+                digests[member.name] = sha(content)
+                if member.name == "manifest.json":
+                    manifest = content
+                elif member.name.startswith("records/"):
+                    for line in content.split(b"\n")[:-1]:
+                        yield name, member.name, Record(line)
+                    check(content.endswith(b"\n"), "%s: %s does not end with a line end", name, member.name)
+        check(pipe.wait() == 0, "%s: zstd failed", name)
+        check(manifest is not None, "%s has no manifest", name)
+        for member, digest in digests.items():
+            if member not in ("manifest.json",):
+                check(digest.encode() in manifest, "%s: the manifest does not know %s", name, member)
+
+
+def read_xml(folder):
+    """Yields (file, room, sequence, sha, content bytes or None) of every message and record."""
+    for name in sorted(os.listdir(folder)):
+        check(name.endswith(".xml"), "left over in the XML folder: %s", name)
+        room = None
+        for event, el in ET.iterparse(os.path.join(folder, name), events=("start", "end")):
+            if event == "start" and el.tag == "Channel":
+                room = el.get("uri")
+            if event == "end" and el.tag == "Message" and el.get(HF + "sha256"):
+                content = el.get("content").encode()
+                if el.get(HF + "bytes"):
+                    content = base64.b64decode(el.get(HF + "bytes"), validate=True)
+                yield name, room, int(el.get(HF + "sequence")), el.get(HF + "sha256"), content, el.get("type")
+            if event == "end" and el.tag == HF + "Record":
+                raw = el.text.encode()
+                if el.get("encoding") == "base64":
+                    raw = base64.b64decode(raw, validate=True)
+                record = Record(raw)
+                check(record.sha == el.get("sha256"), "%s: %s#%d is not its hash", name, record.subject,
+                      record.sequence)
+                yield name, record.subject, record.sequence, record.sha, None, None
+            if event == "end" and el.tag in ("Conversation", HF + "Records"):
+                el.clear()
+
+
+def mail_bytes(path):
+    """The mail as sent: without the envelope and trace lines that the receiving server put before it."""
+    with open(path, "rb") as f:
+        content = f.read()
+    head, body = re.split(rb"\r?\n\r?\n", content, maxsplit=1)
+    lines, skipping = [], False
+    for line in re.split(rb"\r?\n", head):
+        if re.match(rb"(?i)(x-envelope-|x-original-to|delivered-to|return-path|received):?", line):
+            skipping = True
+        elif not line[:1].isspace():
+            skipping = False
+        if not skipping:
+            lines.append(line)
+    return b"\n".join(lines) + b"\n\n" + body.replace(b"\r\n", b"\n")
+
+
+def read_mails(folder):
+    """Returns ([records of a mail in order], repeats). The same Message-ID twice must be the same bytes."""
+    seen, mails, repeats = {}, [], 0
+    for name in sorted(os.listdir(folder)):
+        content = mail_bytes(os.path.join(folder, name))
+        message = email.message_from_bytes(content, policy=email.policy.default)
+        key = message["Message-ID"]
+        check(key, "%s has no Message-ID", name)
+        if key in seen:
+            check(seen[key] == sha(content), "mail %s came twice with other bytes", key)
+            repeats += 1
+            continue
+        seen[key] = sha(content)
+        records = []
+        for part in message.walk():
+            if (part.get_filename() or "").endswith(".ndjson"):
+                payload = part.get_payload(decode=True)
+                records += [Record(line) for line in payload.split(b"\n") if line]
+        mails.append(records)
+    return mails, repeats
+
+
+# ---- comparing ----
+
+class Archives:
+    """Everything the three archives hold, checked against each other."""
+
+    def __init__(self, out, mails):
+        self.rooms = {}  # subject -> [Record] in order, from the tar
+        seen = {}
+        for file, _, r in read_tar(os.path.join(out, "tar")):
+            key = (r.source, r.subject)
+            previous = seen.get(key)
+            check(r.sequence == (previous.sequence + 1 if previous else 1),
+                  "%s: %s#%d follows #%d", file, r.subject, r.sequence, previous.sequence if previous else 0)
+            check(r.previous == (previous.sha if previous else ZERO), "%s: the chain breaks at %s#%d", file,
+                  r.subject, r.sequence)
+            seen[key] = r
+            self.rooms.setdefault(r.subject, []).append(r)
+        self.tar = sum(len(v) for v in self.rooms.values())
+        self.xml = self._compare_xml(os.path.join(out, "xml"))
+        self.mail, self.repeats = self._compare_mails(mails)
+
+    def _compare_xml(self, folder):
+        place, count = {}, 0
+        for file, room, sequence, digest, content, kind in read_xml(folder):
+            known = self.rooms.get(room)
+            i = place.get(room, 0)
+            check(known and i < len(known), "%s: %s#%d is not in the tar", file, room, sequence)
+            r = known[i]
+            check((r.sequence, r.sha) == (sequence, digest), "%s: %s#%d where #%d is due", file, room, sequence,
+                  r.sequence)
+            if kind == "CHAT":
+                check(content == r.text, "%s: the text of %s#%d differs", file, room, sequence)
+            place[room] = i + 1
+            count += 1
+        check(count == self.tar, "XML holds %d records, tar %d", count, self.tar)
+        return count
+
+    def _compare_mails(self, folder):
+        mails, repeats = read_mails(folder)
+        found = {}
+        for records in mails:
+            for before, after in zip(records, records[1:]):
+                check(after.sequence == before.sequence + 1, "a mail about %s is out of order", after.subject)
+            for r in records:
+                check((r.subject, r.sequence) not in found, "%s#%d is in two mails", r.subject, r.sequence)
+                found[(r.subject, r.sequence)] = r.sha
+        for subject, records in self.rooms.items():
+            for r in records:
+                check(found.pop((subject, r.sequence), None) == r.sha, "%s#%d is not in the mails", subject,
+                      r.sequence)
+        check(not found, "mails hold what the tar does not: %s", list(found)[:3])
+        return sum(len(r) for r in mails), repeats
+
+
+def compare(expected, out, mails):
+    """Every line handed over is in every archive, once, in order, its bytes in front of the record's."""
+    archives = Archives(out, mails)
+    for subject, lines in expected.rooms.items():
+        records = archives.rooms.get(subject, [])
+        check(len(records) == len(lines), "%s: %d records of %d", subject, len(records), len(lines))
+        for (id, digest, n), r in zip(lines, records):
+            check(r.id == id, "%s#%d is %s, due is %s", subject, r.sequence, r.id, id)
+            check(hashlib.sha256(r.raw[:n]).digest() == digest, "%s#%d: the producer's bytes were changed",
+                  subject, r.sequence)
+    return {"xml": archives.xml, "tar": archives.tar, "mail": archives.mail, "repeats": archives.repeats}
