@@ -64,11 +64,17 @@ struct store_result {
 /* Stores a group in one transaction; results[i] belongs to events[i]. When the group fails on one
  * event's data it is retried one by one from the durable heads, so that the others go in. A lost
  * connection or full disk: every result is ERR_RETRY; nothing was stored. An unknown commit
- * outcome: ERR_DOUBT; close and open, then look `once` up. ERR_STOPPED: the writer row is no longer
- * ours (another server took over): end the process. The return value is 0 or the class that hit the
- * whole group. */
+ * outcome: ERR_DOUBT; close and open, then look stream, sequence and hash, or `once`, up.
+ * ERR_STOPPED: the writer row is no longer ours (another server took over): end the process. The
+ * return value is 0 or the class that hit the whole group. A JOIN of one who is in already is
+ * recorded again and changes nothing else; a LEAVE of one who is not in is ERR_REJECTED. */
 int store_append(struct store *s, const struct store_event *events, size_t n,
                  struct store_result *results, struct err *e);
+
+/* Called after each commit for each record it stored, in order, also for those the store writes
+ * itself (leaves and stops of sessions). Must be brief and not use the store. */
+typedef void store_stored_fn(void *arg, struct slice subject, const struct store_result *r);
+void store_on_stored(struct store *s, store_stored_fn *stored, void *arg);
 
 /* Looks a `once` key up. ERR_NOT_FOUND. */
 int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct store_result *out,
@@ -83,6 +89,10 @@ int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct sto
  */
 int store_begin_session(struct store *s, struct slice source, struct slice session,
                         struct slice members, struct err *e);
+/* After a reconnect: this handle goes on writing for a session begun by a former one. ERR_STOPPED:
+ * another session has taken over. ERR_CONFLICT: the source is still locked, perhaps by our own
+ * former connection; try again. */
+int store_resume_session(struct store *s, struct slice source, struct slice session, struct err *e);
 /* Leaves for all its participants (reason "server-stopped"), then session-stop. */
 int store_end_session(struct store *s, struct err *e);
 
@@ -124,6 +134,7 @@ struct store_stream {
 };
 typedef int store_stream_fn(void *arg, const struct store_stream *st, struct err *e);
 int store_streams(struct store *s, store_stream_fn *visit, void *arg, struct err *e);
+int store_relayed(struct store *s, int64_t stream, int64_t *sequence, struct err *e);
 /* Notes that the queue has confirmed a stream up to sequence. */
 int store_set_relayed(struct store *s, int64_t stream, int64_t sequence, struct err *e);
 

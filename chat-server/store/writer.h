@@ -22,7 +22,8 @@ struct writer_job {
     struct store_event event;
     writer_done_fn *done;
     void *arg;
-    struct writer_job *next; /* the writer's */
+    struct writer_job *next; /* the writer's, like the next one */
+    int64_t submitted_ms;
 };
 
 struct writer_options {
@@ -30,8 +31,9 @@ struct writer_options {
     size_t max_jobs;        /* waiting; above it submit refuses (ERR_RETRY). 0: 10,000 */
     size_t max_group;       /* events in one transaction. 0: 512 */
     struct wake *committed; /* rung after each commit (embedded queue); may be NULL */
-    /* Called in the writer's thread for each committed record, in commit order; may be NULL. */
-    void (*stored)(void *arg, struct slice subject, const struct store_result *r);
+    /* Called in the writer's thread for each committed record, in commit order, also for the
+     * records of sessions; may be NULL. */
+    store_stored_fn *stored;
     void *stored_arg;
 };
 
@@ -44,6 +46,11 @@ void writer_stop(struct writer *w);
 int writer_claim(struct writer *w, struct slice source, struct err *e);
 int writer_begin_session(struct writer *w, struct slice source, struct slice session,
                          struct slice members, struct err *e);
+
+/* When the store breaks the writer reconnects; what waits is stored if that succeeds within 5 s,
+ * else everything that waits is answered ERR_RETRY, in order. A group whose commit is in doubt is
+ * looked up by its hashes after the reconnect; ERR_DOUBT only when that did not succeed within 20
+ * s. */
 
 /* Hands a job over. Any thread. ERR_RETRY: too many wait, or the store is out of reach (answer
  * 503). ERR_STOPPED: stopping. On failure the job is not taken and done is not called. */

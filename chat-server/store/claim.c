@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Locks of a writing connection and the row that says who writes. */
+#include "chat-server/store/claim.h"
+
+#include "base/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+bool claims_has(const struct claims *c, struct slice source)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        if (slice_is(source, c->sources[i]))
+            return true;
+    }
+    return false;
+}
+
+/* flock belongs to the open file, so that two handles of one process exclude each other too. It is
+ * a file of its own: closing another descriptor of the database would drop SQLite's own locks. */
+static int lock_file(struct claims *c, const char *url, struct err *e)
+{
+    char path[4096];
+
+    if (c->lock_fd >= 0)
+        return 0;
+    int n = snprintf(path, sizeof path, "%s-writer", url + strlen("sqlite:"));
+    if (n < 0 || (size_t)n >= sizeof path)
+        return err_set(e, ERR_CONFIG, "the path of the store is too long");
+    OWN(own_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(e, ERR_CONFIG, "open %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return err_set(e, ERR_CONFLICT, "%s is locked: another writer has this store", path);
+        return err_errno(e, ERR_RETRY, "lock %s", path);
+    }
+    c->lock_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int lock_source(struct db *db, struct slice source, struct err *e)
+{
+    char name[600];
+    int n = snprintf(name, sizeof name, "store writer %.*s", SLICE_ARG(source));
+    if (n < 0 || (size_t)n >= sizeof name)
+        return err_set(e, ERR_REJECTED, "source has %zu bytes, too many", source.n);
+    int rc = db_lock(db, slice_of(name), e);
+    if (rc == ERR_CONFLICT)
+        return err_set(e, rc, "another writer has the source %.*s", SLICE_ARG(source));
+    return rc;
+}
+
+int claims_add(struct claims *c, struct db *db, const char *url, struct slice source, struct err *e)
+{
+    if (claims_has(c, source))
+        return 0;
+    if (source.n == 0 || source.n > 512)
+        return err_set(e, ERR_REJECTED, "a source has 1 to 512 bytes, not %zu", source.n);
+    if (c->count == CLAIMS_MAX)
+        return err_set(e, ERR_REJECTED, "a writer has at most %d sources", CLAIMS_MAX);
+    OWN(own_mem) char *copy = slice_dup(source);
+    if (!copy)
+        return err_memory(e, "claiming a source");
+    int rc = db_kind(db) == DB_SQLITE ? lock_file(c, url, e) : lock_source(db, source, e);
+    if (rc < 0)
+        return rc;
+    c->sources[c->count++] = copy;
+    copy = NULL;
+    return 0;
+}
+
+int claims_set_session(struct claims *c, struct slice source, struct slice session, struct err *e)
+{
+    OWN(own_mem) char *a = slice_dup(source);
+    OWN(own_mem) char *b = slice_dup(session);
+    if (!a || !b)
+        return err_memory(e, "beginning a session");
+    claims_forget_session(c);
+    c->session_source = a;
+    c->session = b;
+    a = b = NULL;
+    return 0;
+}
+
+void claims_forget_session(struct claims *c)
+{
+    free(c->session_source);
+    free(c->session);
+    c->session_source = c->session = NULL;
+}
+
+int claims_check(const struct claims *c, struct db *db, struct err *e)
+{
+    static const char lock_postgres[] = "SELECT session FROM writer WHERE source = $1 FOR UPDATE";
+    static const char read_sqlite[] = "SELECT session FROM writer WHERE source = $1";
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+
+    if (!c->session)
+        return 0;
+    int rc = db_query(db, db_kind(db) == DB_POSTGRES ? lock_postgres : read_sqlite,
+                      DB_ARGS(DB_T(slice_of(c->session_source))), &rows, e);
+    if (rc == 0)
+        rc = db_rows_next(rows, e);
+    if (rc < 0)
+        return rc;
+    if (rc == 0 || !slice_is(db_rows_slice(rows, 0), c->session))
+        return err_set(e, ERR_STOPPED, "another server session writes %s now", c->session_source);
+    return 0;
+}
+
+void claims_done(struct claims *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        free(c->sources[i]);
+    c->count = 0;
+    claims_forget_session(c);
+    if (c->lock_fd >= 0)
+        (void)close(c->lock_fd);
+    c->lock_fd = -1;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the store alone: the handle, and the steps of one append. */
+#ifndef CHAT_STORE_STORE_INSIDE_H
+#define CHAT_STORE_STORE_INSIDE_H
+
+#include "chat-server/store/claim.h"
+#include "chat-server/store/store.h"
+#include "chat-server/store/streams.h"
+
+enum {
+    STORE_EPOCH = 1, /* of records that bring none; rises with a restore */
+    STORE_MAX_GROUP = 4096,
+    STORE_MAX_GROUP_BYTES = 64 * 1024 * 1024,
+    STORE_KEEP_BYTES = 8 * 1024 * 1024, /* of buffers from one group to the next */
+    STORE_MAX_STREAMS = 100000,
+    STORE_MAX_STREAM_BYTES = 48 * 1024 * 1024,
+};
+
+/* What becomes of one event on its way through an append. */
+struct event_state {
+    int class; /* < 0: refused, `text` says why */
+    bool duplicate;
+    bool has_once;
+    uint8_t once[SHA256_SIZE];
+    /* A producer's record: what it brought. subject_at: offset of a copy in store.text. */
+    enum record_kind kind;
+    struct record_has has;
+    int64_t epoch, sequence;
+    uint8_t previous[SHA256_SIZE];
+    size_t subject_at, subject_n;
+    /* Of the row: */
+    struct stream_head *head;
+    struct stream_state before;                 /* the head's, for an undo */
+    int64_t stream, row_sequence, chat_id, pos; /* chat_id 0: none */
+    uint8_t hash[SHA256_SIZE];
+    size_t record_at, record_n; /* in store.bytes */
+    char text[160];
+};
+
+struct store {
+    struct db *db;
+    char *url;
+    struct claims claims;
+    struct json_doc *json;
+    struct streams *streams;
+    struct buf bytes;   /* the group's records */
+    struct buf text;    /* subjects of producers' records */
+    struct buf members; /* of the event being built */
+    store_stored_fn *stored;
+    void *stored_arg;
+    struct event_state *states;
+    size_t states_n;
+};
+
+/* Checks an event before any transaction; leaves class and text in st. */
+void event_prepare(struct store *s, const struct store_event *event, struct event_state *st);
+/* Gives the event its place in its stream and appends its bytes to s->bytes. Needs the open
+ * transaction (a new stream is inserted). On failure the stream's head is as before. */
+int event_build(struct store *s, const struct store_event *event, struct event_state *st,
+                struct err *e);
+struct slice event_subject(const struct store *s, const struct store_event *event,
+                           const struct event_state *st);
+/* Changes who is in the room. ERR_REJECTED: a leave of one who is not in. */
+int event_presence(struct store *s, const struct store_event *event, struct err *e);
+/* The record an event was stored as before; ERR_NOT_FOUND. A producer's id that comes again with
+ * other content: ERR_REJECTED. */
+int event_find_duplicate(struct store *s, const struct store_event *event, struct event_state *st,
+                         struct err *e);
+
+/* More statements for a transaction of store_append_with. */
+typedef int store_also_fn(struct store *s, void *arg, struct err *e);
+int store_append_with(struct store *s, const struct store_event *events, size_t n,
+                      struct store_result *results, store_also_fn *also, void *arg, struct err *e);
+
+#endif

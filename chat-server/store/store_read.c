@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading: pages by position, by stream and by chat id, who is in a room, every stream's head. */
+#include "base/own.h"
+#include "chat-server/store/store_inside.h"
+
+#include <string.h>
+
+enum { STREAMS_PAGE = 500 };
+
+/* Columns of every query that visits rows: pos, stream, sequence, chat id, kind, raw. */
+static int visit_rows(struct db_rows *rows, size_t max_bytes, store_visit_fn *visit, void *arg,
+                      struct err *e)
+{
+    size_t bytes = 0;
+    for (;;) {
+        int rc = db_rows_next(rows, e);
+        if (rc <= 0)
+            return rc;
+        struct store_row row = {
+            .pos = db_rows_int(rows, 0),
+            .stream = db_rows_int(rows, 1),
+            .sequence = db_rows_int(rows, 2),
+            .chat_id = db_rows_int(rows, 3),
+            .kind = (enum record_kind)db_rows_int(rows, 4),
+            .raw = db_rows_slice(rows, 5),
+        };
+        rc = visit(arg, &row, e);
+        if (rc < 0)
+            return rc;
+        bytes += row.raw.n;
+        if (max_bytes && bytes >= max_bytes)
+            return 0;
+    }
+}
+
+static int visit_query(struct store *s, const char *sql, const struct db_value *args, size_t n,
+                       size_t max_bytes, store_visit_fn *visit, void *arg, struct err *e)
+{
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+    int rc = db_query(s->db, sql, args, n, &rows, e);
+    return rc < 0 ? rc : visit_rows(rows, max_bytes, visit, arg, e);
+}
+
+static int need_sqlite(struct store *s, struct err *e)
+{
+    if (db_kind(s->db) == DB_SQLITE)
+        return 0;
+    return err_set(e, ERR_CONFIG, "only the embedded store is read by position");
+}
+
+int store_read_from(struct store *s, int64_t from, size_t max, size_t max_bytes,
+                    store_visit_fn *visit, void *arg, struct err *e)
+{
+    static const char read[] = "SELECT pos, stream, sequence, chat_id, kind, raw FROM record"
+                               " WHERE pos >= $1 ORDER BY pos LIMIT $2";
+    int rc = need_sqlite(s, e);
+    if (rc < 0)
+        return rc;
+    return visit_query(s, read, DB_ARGS(DB_I(from), DB_I((int64_t)max)), max_bytes, visit, arg, e);
+}
+
+int store_last_pos(struct store *s, int64_t *pos, struct err *e)
+{
+    int rc = need_sqlite(s, e);
+    if (rc < 0)
+        return rc;
+    return db_int(s->db, "SELECT max(pos) FROM record", DB_NO_ARGS, 0, pos, e);
+}
+
+int store_read_stream(struct store *s, int64_t stream, int64_t first, int64_t last, size_t max,
+                      store_visit_fn *visit, void *arg, struct err *e)
+{
+    static const char lite[] =
+        "SELECT pos, stream, sequence, chat_id, kind, raw FROM record WHERE stream = $1"
+        " AND sequence >= $2 AND sequence <= $3 ORDER BY sequence LIMIT $4";
+    static const char postgres[] =
+        "SELECT 0, stream, sequence, chat_id, kind, raw FROM record WHERE stream = $1"
+        " AND sequence >= $2 AND sequence <= $3 ORDER BY sequence LIMIT $4";
+    return visit_query(s, db_kind(s->db) == DB_SQLITE ? lite : postgres,
+                       DB_ARGS(DB_I(stream), DB_I(first), DB_I(last), DB_I((int64_t)max)), 0, visit,
+                       arg, e);
+}
+
+int store_read_posts(struct store *s, struct slice source, struct slice room, int64_t before,
+                     size_t count, store_visit_fn *visit, void *arg, struct err *e)
+{
+    static const char newest_stream[] =
+        "SELECT id FROM stream WHERE source = $1 AND subject = $2 ORDER BY epoch DESC LIMIT 1";
+    static const char read[] =
+        "SELECT 0, stream, sequence, chat_id, kind, raw FROM (SELECT stream, sequence, chat_id,"
+        " kind, raw FROM record WHERE stream = $1 AND chat_id < $2 AND chat_id IS NOT NULL"
+        " ORDER BY chat_id DESC LIMIT $3) AS newest ORDER BY chat_id";
+    int64_t stream = 0;
+    int rc = db_int(s->db, newest_stream, DB_ARGS(DB_T(source), DB_T(room)), 0, &stream, e);
+    if (rc == ERR_NOT_FOUND)
+        return 0;
+    if (rc < 0)
+        return rc;
+    return visit_query(
+        s, read, DB_ARGS(DB_I(stream), DB_I(before > 0 ? before : INT64_MAX), DB_I((int64_t)count)),
+        0, visit, arg, e);
+}
+
+int store_members(struct store *s, struct slice room, store_member_fn *visit, void *arg,
+                  struct err *e)
+{
+    static const char read[] = "SELECT uri, endpoint, name, session, joined_us FROM participant"
+                               " WHERE room = $1 ORDER BY uri, endpoint, session";
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+
+    int rc = db_query(s->db, read, DB_ARGS(DB_T(room)), &rows, e);
+    while (rc == 0) {
+        rc = db_rows_next(rows, e);
+        if (rc <= 0)
+            return rc;
+        struct store_member m = {
+            .participant = db_rows_slice(rows, 0),
+            .endpoint = db_rows_slice(rows, 1),
+            .name = db_rows_slice(rows, 2),
+            .session = db_rows_slice(rows, 3),
+            .joined_us = db_rows_int(rows, 4),
+        };
+        rc = visit(arg, &m, e);
+    }
+    return rc;
+}
+
+/* One page of streams. *last: the highest number seen; *n: how many. */
+static int streams_page(struct store *s, int64_t *last, size_t *n, store_stream_fn *visit,
+                        void *arg, struct err *e)
+{
+    static const char read[] =
+        "SELECT s.id, s.epoch, s.source, s.subject, s.relayed, r.sequence, r.hash FROM stream s"
+        " JOIN record r ON r.stream = s.id AND r.sequence ="
+        " (SELECT max(q.sequence) FROM record q WHERE q.stream = s.id)"
+        " WHERE s.id > $1 ORDER BY s.id LIMIT $2";
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+
+    *n = 0;
+    int rc = db_query(s->db, read, DB_ARGS(DB_I(*last), DB_I(STREAMS_PAGE)), &rows, e);
+    while (rc == 0) {
+        rc = db_rows_next(rows, e);
+        if (rc <= 0)
+            return rc;
+        struct store_stream st = {
+            .id = db_rows_int(rows, 0),
+            .epoch = db_rows_int(rows, 1),
+            .source = db_rows_slice(rows, 2),
+            .subject = db_rows_slice(rows, 3),
+            .relayed = db_rows_int(rows, 4),
+            .sequence = db_rows_int(rows, 5),
+        };
+        struct slice hash = db_rows_slice(rows, 6);
+        if (hash.n == SHA256_SIZE)
+            memcpy(st.hash, hash.p, SHA256_SIZE);
+        *last = st.id;
+        (*n)++;
+        rc = visit(arg, &st, e);
+    }
+    return rc;
+}
+
+int store_streams(struct store *s, store_stream_fn *visit, void *arg, struct err *e)
+{
+    int64_t last = 0;
+    size_t n = 0;
+    do {
+        int rc = streams_page(s, &last, &n, visit, arg, e);
+        if (rc < 0)
+            return rc;
+    } while (n == STREAMS_PAGE);
+    return 0;
+}
+
+int store_relayed(struct store *s, int64_t stream, int64_t *sequence, struct err *e)
+{
+    return db_int(s->db, "SELECT relayed FROM stream WHERE id = $1", DB_ARGS(DB_I(stream)), 0,
+                  sequence, e);
+}
+
+int store_set_relayed(struct store *s, int64_t stream, int64_t sequence, struct err *e)
+{
+    return db_run(s->db, "UPDATE stream SET relayed = $2 WHERE id = $1 AND relayed < $2",
+                  DB_ARGS(DB_I(stream), DB_I(sequence)), NULL, e);
+}
+
+int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct store_result *out,
+                    struct err *e)
+{
+    struct store_event any = {0};
+    struct event_state st = {0};
+    memcpy(st.once, once, SHA256_SIZE);
+    int rc = event_find_duplicate(s, &any, &st, e);
+    if (rc < 0)
+        return rc;
+    *out = (struct store_result){
+        .duplicate = true,
+        .stream = st.stream,
+        .sequence = st.row_sequence,
+        .chat_id = st.chat_id,
+    };
+    memcpy(out->hash, st.hash, SHA256_SIZE);
+    return 0;
+}
