@@ -22,6 +22,12 @@ struct chat_options {
      */
     bool (*must_refuse)(void *arg);
     void *must_refuse_arg;
+    /* Called once, in the server's thread, when another server became the writer of this source:
+     * nothing is answered any more and the program must end. May be NULL. */
+    void (*lost)(void *arg);
+    void *lost_arg;
+    int64_t session_seconds; /* a dialog ends when its client is silent for so long. 0: 1800 */
+    int64_t sign_in_ms;      /* time to sign in on a new connection. 0: 30 s */
 };
 
 int chat_server_start(struct chat_server **out, const struct chat_options *o, struct err *e);
@@ -32,6 +38,7 @@ void chat_server_stop(struct chat_server *c);
 struct chat_state {
     size_t connections, users, rooms_open;
     uint64_t posts;
+    bool lost; /* see chat_options.lost */
 };
 void chat_server_state(struct chat_server *c, struct chat_state *out);
 

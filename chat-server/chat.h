@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the chat server's files share: the server's state and its limits. Everything here belongs
+ * to the loop's thread, except what is marked atomic.
+ */
+#ifndef CHAT_CHAT_H
+#define CHAT_CHAT_H
+
+#include "base/err.h"
+#include "chat-server/loop.h"
+#include "chat-server/server.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct conn;
+struct dialog;
+struct reader;
+struct request;
+struct room;
+
+enum {
+    CHAT_MAX_CONNS = 1000,
+    CHAT_MAX_DIALOGS = 8,             /* of a connection */
+    CHAT_MAX_JOINED = 64,             /* rooms of an endpoint */
+    CHAT_MAX_QUEUE = 2 * 1024 * 1024, /* bytes waiting for a slow client */
+    CHAT_MAX_HISTORY = 100,           /* messages in a page */
+    CHAT_MAX_PAGE = 512 * 1024,       /* bytes of a page */
+    CHAT_REGISTER_SECONDS = 7200,
+    CHAT_SESSION_SECONDS = 1800,
+    CHAT_SIGN_IN_MS = 30 * 1000, /* for a connection that nobody signed in on */
+    CHAT_CLOSE_MS = 3 * 1000,    /* for the last answer to be taken */
+    CHAT_STOP_MS = 10 * 1000,    /* for the leaves of everybody, at stop */
+    CHAT_TICK_MS = 100,
+    CHAT_RETRY_MS = 500, /* pause before a leave that failed is recorded again */
+    CHAT_ROOM_BUCKETS = 1024,
+    CHAT_MAX_USER = 256,
+    CHAT_MAX_NAME = 256,
+    CHAT_MAX_ENDPOINT = 128,
+};
+
+struct chat_server {
+    char host[64];
+    char via[80];
+    char domain[256];
+    char pool[512];
+    char session[128];
+    struct writer *writer;
+    bool (*must_refuse)(void *arg);
+    void *must_refuse_arg;
+    void (*lost_fn)(void *arg);
+    void *lost_arg;
+    int64_t session_seconds;
+    int64_t sign_in_ms;
+
+    struct loop *loop;
+    struct reader *reader;
+    pthread_t thread;
+    uint16_t port;
+    struct loop_call stop_call;
+
+    struct conn *conns;
+    size_t conn_count;
+    struct room *rooms[CHAT_ROOM_BUCKETS];
+    uint64_t last_envid;
+    size_t in_flight; /* events in the writer's hands */
+    bool stopping;
+    int64_t stop_by_ms;
+    bool lost; /* another server writes this source now */
+
+    /* For chat_server_state. */
+    atomic_size_t shown_conns, shown_users, shown_rooms;
+    atomic_uint_fast64_t shown_posts;
+    atomic_bool shown_lost;
+};
+
+/* True when posts, joins and reads are to be answered 503. */
+bool chat_refuses(const struct chat_server *s);
+/* The store has another writer: nothing more is answered, everybody is cut off. */
+void chat_lost(struct chat_server *s);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "chat-server/room.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "chat-server/dialog.h"
+#include "chat-server/publish.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- who is where ---- */
+
+static struct room **bucket_of(struct chat_server *s, struct slice uri)
+{
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < uri.n; i++)
+        hash = (hash ^ (unsigned char)uri.p[i]) * 16777619u;
+
+    return &s->rooms[hash % CHAT_ROOM_BUCKETS];
+}
+
+static struct room *find_room(const struct chat_server *s, struct slice uri)
+{
+    /* The table itself is not changed through this. */
+    struct room *r = *bucket_of((struct chat_server *)(uintptr_t)s, uri);
+
+    while (r && !slice_is(uri, r->uri))
+        r = r->next;
+
+    return r;
+}
+
+struct member *room_member(const struct conn *c, struct slice uri)
+{
+    struct member *m = c->joined;
+
+    while (m && !slice_is(uri, m->room->uri))
+        m = m->next_of_conn;
+
+    return m;
+}
+
+static bool same_user(const struct member *a, const struct member *b)
+{
+    return strcmp(a->conn->user, b->conn->user) == 0;
+}
+
+bool room_first_of_user(const struct member *m)
+{
+    const struct member *first = m->room->members;
+
+    while (!same_user(first, m))
+        first = first->next_in_room;
+
+    return first == m;
+}
+
+size_t room_people(const struct chat_server *s, struct slice uri)
+{
+    const struct room *r = find_room(s, uri);
+    size_t n = 0;
+
+    for (const struct member *m = r ? r->members : NULL; m; m = m->next_in_room)
+        n += room_first_of_user(m);
+
+    return n;
+}
+
+static void room_free(struct room *r)
+{
+    if (!r)
+        return;
+    free(r->uri);
+    free(r->name);
+    free(r->description);
+    free(r);
+}
+
+OWN_DEFINE(room, struct room, room_free)
+
+static struct room *open_room(struct chat_server *s, const char *uri, const char *name,
+                              const char *description)
+{
+    struct room *known = find_room(s, slice_of(uri));
+
+    if (known)
+        return known;
+    OWN(own_room) struct room *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->uri = slice_dup(slice_of(uri));
+    r->name = slice_dup(slice_of(name));
+    r->description = slice_dup(slice_of(description));
+    if (!r->uri || !r->name || !r->description)
+        return NULL;
+    struct room **bucket = bucket_of(s, slice_of(uri));
+    r->next = *bucket;
+    *bucket = r;
+    atomic_fetch_add(&s->shown_rooms, 1);
+
+    struct room *opened = r;
+    r = NULL;
+    return opened;
+}
+
+static void close_if_empty(struct chat_server *s, struct room *r)
+{
+    struct room **at = bucket_of(s, slice_of(r->uri));
+
+    if (r->members)
+        return;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    atomic_fetch_sub(&s->shown_rooms, 1);
+    room_free(r);
+}
+
+struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const char *name,
+                        const char *description)
+{
+    struct room *r = open_room(c->server, uri, name, description);
+
+    if (!r)
+        return NULL;
+    struct member *m = calloc(1, sizeof *m);
+    if (!m) {
+        close_if_empty(c->server, r);
+        return NULL;
+    }
+    *m = (struct member){
+        .room = r, .conn = c, .dialog = d, .next_in_room = r->members, .next_of_conn = c->joined};
+    r->members = m;
+    c->joined = m;
+    c->joined_count++;
+
+    return m;
+}
+
+void room_remove(struct member *m)
+{
+    struct room *r = m->room;
+    struct conn *c = m->conn;
+    struct member **at = &r->members;
+
+    while (*at != m)
+        at = &(*at)->next_in_room;
+    *at = m->next_in_room;
+    at = &c->joined;
+    while (*at != m)
+        at = &(*at)->next_of_conn;
+    *at = m->next_of_conn;
+    c->joined_count--;
+    free(m);
+    close_if_empty(c->server, r);
+}
+
+/* ---- telling ---- */
+
+static void tell(const struct member *m, struct slice envelope)
+{
+    dialog_send(m->conn, m->dialog, envelope, true);
+}
+
+void room_tell_message(struct room *r, const struct xccos_message *message)
+{
+    OWN(own_buf) struct buf b;
+
+    /* A repeated request finds its first record; then everybody has it already. */
+    if (message->chat_id <= r->last_chat_id || !r->members)
+        return;
+    r->last_chat_id = message->chat_id;
+    buf_init(&b, SIP_MAX_REPLY);
+    xccos_write_message(&b, ++r->members->conn->server->last_envid, message);
+    for (const struct member *m = r->members; m && !b.failed; m = m->next_in_room)
+        tell(m, buf_view(&b));
+}
+
+static bool elsewhere_too(const struct member *m)
+{
+    for (const struct member *o = m->room->members; o; o = o->next_in_room)
+        if (o != m && same_user(o, m))
+            return true;
+
+    return false;
+}
+
+static void tell_others(const struct member *m, struct slice envelope)
+{
+    for (const struct member *o = m->room->members; o; o = o->next_in_room)
+        if (o != m)
+            tell(o, envelope);
+}
+
+void room_tell_joined(const struct member *m)
+{
+    OWN(own_buf) struct buf b;
+    const struct xccos_user u = {slice_of(m->conn->user), slice_of(m->conn->name)};
+
+    if (elsewhere_too(m))
+        return;
+    buf_init(&b, SIP_MAX_REPLY);
+    xccos_write_joined(&b, ++m->conn->server->last_envid, &u, slice_of(m->room->uri));
+    if (!b.failed)
+        tell_others(m, buf_view(&b));
+}
+
+static void tell_parted(const struct member *m)
+{
+    OWN(own_buf) struct buf b;
+
+    if (elsewhere_too(m))
+        return;
+    buf_init(&b, SIP_MAX_REPLY);
+    xccos_write_parted(&b, ++m->conn->server->last_envid, slice_of(m->conn->user),
+                       slice_of(m->room->uri));
+    if (!b.failed)
+        tell_others(m, buf_view(&b));
+}
+
+/* ---- leaving ---- */
+
+void room_left(struct member *m)
+{
+    tell_parted(m);
+    room_remove(m);
+}
+
+static struct member *next_to_leave(const struct conn *c)
+{
+    struct member *m = c->joined;
+
+    while (m && c->leaving.dialog && m->dialog != c->leaving.dialog)
+        m = m->next_of_conn;
+
+    return m;
+}
+
+static void leave_step(struct conn *c);
+
+static void leave_decided(void *arg, const struct published *p)
+{
+    struct conn *c = arg;
+
+    c->leaving.in_flight = false;
+    if (p->class == 0)
+        room_left(next_to_leave(c));
+    else
+        c->leaving.retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
+    if (p->class == 0)
+        leave_step(c);
+}
+
+/* Whoever is still in a room when the program goes gets the leave at the next start, from the
+ * store's own list of participants. */
+static bool may_give_up(const struct chat_server *s, int64_t now_ms)
+{
+    return s->lost || (s->stopping && now_ms > s->stop_by_ms);
+}
+
+static void leave_step(struct conn *c)
+{
+    struct leaving *l = &c->leaving;
+    struct member *m = next_to_leave(c);
+    struct err e = {0};
+
+    while (m && may_give_up(c->server, clock_mono_ms())) {
+        room_remove(m);
+        m = next_to_leave(c);
+    }
+    if (!m) {
+        l->active = false;
+        l->done(l->arg);
+        return;
+    }
+    if (publish_leave(c, slice_of(m->room->uri), l->reason, leave_decided, c, &e) == 0)
+        l->in_flight = true;
+    else
+        l->retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
+}
+
+void room_leave_all(struct conn *c, const struct dialog *d, const char *reason,
+                    void (*done)(void *arg), void *arg)
+{
+    c->leaving =
+        (struct leaving){.active = true, .dialog = d, .reason = reason, .done = done, .arg = arg};
+    leave_step(c);
+}
+
+void room_leave_tick(struct conn *c, int64_t now_ms)
+{
+    if (c->leaving.active && !c->leaving.in_flight && now_ms >= c->leaving.retry_at_ms)
+        leave_step(c);
+}

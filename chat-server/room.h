@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rooms that somebody is in, who is in them, how everybody there is told, and how they leave. A
+ * room lives in memory while it has members; what it is called comes from the directory at a join.
+ */
+#ifndef CHAT_ROOM_H
+#define CHAT_ROOM_H
+
+#include "chat-server/conn.h"
+#include "chat-server/xccos.h"
+
+struct room {
+    struct room *next;
+    char *uri, *name, *description;
+    struct member *members;
+    int64_t last_chat_id; /* told to everybody */
+};
+
+/* One endpoint in one room. */
+struct member {
+    struct room *room;
+    struct conn *conn;
+    struct dialog *dialog; /* it was joined in, where notices go */
+    struct member *next_in_room;
+    struct member *next_of_conn;
+};
+
+struct member *room_member(const struct conn *c, struct slice uri);
+/* People (not endpoints) in a room; 0 when nobody is there. */
+size_t room_people(const struct chat_server *s, struct slice uri);
+/* True for the first endpoint of its user in the room's list: people are counted and listed by it.
+ */
+bool room_first_of_user(const struct member *m);
+
+/* A committed join becomes visible. NULL: out of memory. */
+struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const char *name,
+                        const char *description);
+void room_remove(struct member *m); /* untold; the room may go with it */
+
+/* Tells every member, the author too. A message told before is told to nobody again. */
+void room_tell_message(struct room *r, const struct xccos_message *m);
+/* Tells the other people there, unless the user is there with another endpoint as well. */
+void room_tell_joined(const struct member *m);
+
+/* After a leave is on record: tells the others and removes the member. */
+void room_left(struct member *m);
+
+/* Records the leaves of a connection's rooms (of one dialog, or all) and tells the others; goes on
+ * trying until they are recorded, then calls done(arg). One at a time for a connection. */
+void room_leave_all(struct conn *c, const struct dialog *d, const char *reason,
+                    void (*done)(void *arg), void *arg);
+void room_leave_tick(struct conn *c, int64_t now_ms);
+
+#endif
