@@ -137,6 +137,6 @@ void smtp_mail_head(struct smtp_mail *m, const struct smtp_addresses *a)
     if (m->lines)
         put_part_head(m, &m->before_records, "records.ndjson");
     if (m->odd)
-        put_part_head(m, &m->before_exceptions, "exceptions.ndjson");
+        put_part_head(m, &m->before_exceptions, "exceptions.jsonl");
     buf_format(&m->tail, "\r\n--=_%.40s--\r\n", m->batch->id.p);
 }

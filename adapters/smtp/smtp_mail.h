@@ -6,7 +6,7 @@
  * the time.
  *
  * multipart/mixed: the transcript (text/plain), records.ndjson (the records as first written, one a
- * line), and exceptions.ndjson for those that were unreadable or would not stay on one line.
+ * line), and exceptions.jsonl for those that were unreadable or would not stay on one line.
  */
 #ifndef ADAPTERS_SMTP_MAIL_H
 #define ADAPTERS_SMTP_MAIL_H

@@ -13,14 +13,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { OPTION_DIRECTORY, OPTION_LEVEL };
 static const struct mgc_option options[] = {
     {.name = "directory",
      .type = MGC_OPTION_PATH,
      .required = 1,
-     .help = "Folder the archives are written to; made when its parent exists."},
+     .help = "Folder the archives are written to; made when it is not there."},
     {.name = "level",
      .type = MGC_OPTION_INT,
      .fallback = "3",
@@ -36,16 +35,6 @@ struct tar {
     int level;
 };
 
-static int make_folder(const char *path, struct err *e)
-{
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return err_errno(e, ERR_CONFIG, "make folder %s", path);
-    OWN(own_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(e, ERR_CONFIG, "open folder %s", path);
-    return 0;
-}
-
 static int tar_open(const struct mgc_host *host, const struct mgc_value *values, struct tar **out,
                     struct err *e)
 {
@@ -56,7 +45,7 @@ static int tar_open(const struct mgc_host *host, const struct mgc_value *values,
     t->level = (int)values[OPTION_LEVEL].number;
     if (!slice_copy(tar_slice(values[OPTION_DIRECTORY].text), t->directory, sizeof t->directory))
         return err_set(e, ERR_CONFIG, "directory: over %zu bytes", sizeof t->directory - 1);
-    int rc = make_folder(t->directory, e);
+    int rc = file_make_dirs(t->directory, e);
     if (rc)
         return rc;
     *out = t;

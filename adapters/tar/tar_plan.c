@@ -166,7 +166,7 @@ static int open_room(struct planner *p, const struct mgc_record *r, struct err *
     name_room(r->room, t->member.name, sizeof t->member.name);
 
     struct buf *b = &p->text;
-    buf_text(b, p->plan->count ? ",\n{" : "\n{");
+    buf_text(b, ",\n{");
     json_put_string(b, "name", slice_of(t->member.name));
     json_put_string(b, "kind", SLICE("records"));
     put_stream(b, r->room);
@@ -288,7 +288,7 @@ static int plan_exception(struct planner *p, const struct mgc_record *r, struct 
     sha256(r->raw.p, (size_t)r->raw.n, m.sha256);
 
     struct buf *b = &p->text;
-    buf_text(b, p->plan->count ? ",\n{" : "\n{");
+    buf_text(b, ",\n{");
     json_put_string(b, "name", slice_of(m.name));
     json_put_string(b, "kind", SLICE("exception"));
     if (r->flags & MGC_RECORD_UNREADABLE)
@@ -338,7 +338,14 @@ static int begin_manifest(struct planner *p, struct err *e)
     put_time(b, "cut", batch->cut_us);
     put_time(b, "first_time", batch->first_us);
     put_time(b, "last_time", batch->last_us);
-    buf_text(b, ",\n\"members\":[");
+    buf_text(b, ",\n\"members\":[\n{");
+    uint8_t digest[SHA256_SIZE];
+    sha256(tar_readme, strlen(tar_readme), digest);
+    json_put_string(b, "name", SLICE(TAR_README));
+    json_put_string(b, "kind", SLICE("text"));
+    json_put_i64(b, "bytes", (int64_t)strlen(tar_readme));
+    put_digest(b, "sha256", digest);
+    buf_char(b, '}');
     return flush_text(p, e);
 }
 

@@ -8,18 +8,15 @@
 #include "adapters/xml/xml_verify.h"
 #include "base/own.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { OPTION_DIRECTORY, OPTION_ONE_FILE_PER_ROOM };
 static const struct mgc_option options[] = {
     {.name = "directory",
      .type = MGC_OPTION_PATH,
      .required = 1,
-     .help = "Folder the documents are written to; made when its parent exists."},
+     .help = "Folder the documents are written to; made when it is not there."},
     {.name = "one-file-per-room",
      .type = MGC_OPTION_BOOL,
      .fallback = "no",
@@ -33,16 +30,6 @@ struct xml {
     bool per_room;
 };
 
-static int make_folder(const char *path, struct err *e)
-{
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return err_errno(e, ERR_CONFIG, "make folder %s", path);
-    OWN(own_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(e, ERR_CONFIG, "open folder %s", path);
-    return 0;
-}
-
 static int xml_open(const struct mgc_host *host, const struct mgc_value *values, struct xml **out,
                     struct err *e)
 {
@@ -53,7 +40,7 @@ static int xml_open(const struct mgc_host *host, const struct mgc_value *values,
     x->per_room = values[OPTION_ONE_FILE_PER_ROOM].number != 0;
     if (!slice_copy(xml_slice(values[OPTION_DIRECTORY].text), x->directory, sizeof x->directory))
         return err_set(e, ERR_CONFIG, "directory: over %zu bytes", sizeof x->directory - 1);
-    int rc = make_folder(x->directory, e);
+    int rc = file_make_dirs(x->directory, e);
     if (rc)
         return rc;
     *out = x;
