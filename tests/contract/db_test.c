@@ -9,9 +9,11 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -482,6 +484,33 @@ static void full_disk(void **state)
     ok(put(p, 2, DB_N, DB_N, DB_N), &p->e);
 }
 
+/* The write-ahead log can't grow at the commit itself, as on a full disk. */
+static void failed_commit_is_undone(void **state)
+{
+    struct place *p = *state;
+    struct rlimit before;
+    if (p->kind != DB_SQLITE)
+        return;
+    OWN(own_mem) char *big = calloc(1, 500000);
+    assert_non_null(big);
+    ok(put(p, 1, DB_N, DB_N, DB_N), &p->e);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct rlimit tight = {.rlim_cur = 200000, .rlim_max = before.rlim_max};
+    ok(db_begin(p->db, &p->e), &p->e);
+    ok(put(p, 2, DB_N, DB_N, DB_B(((struct slice){big, 500000}))), &p->e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    int rc = db_commit(p->db, &p->e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(rc, ERR_RETRY);
+    assert_false(db_broken(p->db));
+    assert_int_equal(count(p), 1);
+    ok(put(p, 2, DB_N, DB_N, DB_N), &p->e);
+    db_close(p->db);
+    p->db = open_at(p, 0);
+    assert_int_equal(count(p), 2);
+}
+
 static void wrong_result_type(void **state)
 {
     struct place *p = *state;
@@ -570,7 +599,8 @@ static void class_tables(void **state)
         CASE(kind, place, rows_left_unread), CASE(kind, place, snapshot_stands_still),             \
         CASE(kind, place, locks_exclude_and_end), CASE(kind, place, writers_wait_for_each_other),  \
         CASE(kind, place, migrations_run_once), CASE(kind, place, broken_connection),              \
-        CASE(kind, place, full_disk), CASE(kind, place, wrong_result_type)
+        CASE(kind, place, full_disk), CASE(kind, place, failed_commit_is_undone),                  \
+        CASE(kind, place, wrong_result_type)
 
 int main(void)
 {
