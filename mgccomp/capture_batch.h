@@ -9,8 +9,8 @@
 
 #include "base/arena.h"
 #include "mgccomp/capture_write.h"
+#include "mgccomp/head_cache.h"
 #include "mgccomp/presence.h"
-#include "mgccomp/stream.h"
 
 /* What the database had against a record, if anything. */
 enum refused {
@@ -45,7 +45,7 @@ struct finding {
 
 struct batch {
     struct staging_txn *t;
-    struct streams *streams;
+    struct head_cache *streams;
     struct json_doc *doc;
     struct arena texts;
     struct staged *staged;

@@ -59,7 +59,7 @@ static int decode_one(struct batch *b, struct staged *s, struct err *e)
     s->sequence = r.sequence;
     memcpy(s->hash, r.hash, SHA256_SIZE);
     memcpy(s->previous, r.previous, SHA256_SIZE);
-    s->decoded = streams_get(b->streams, r.source, r.sequenced ? r.epoch : 0, r.subject);
+    s->decoded = head_cache_get(b->streams, r.source, r.sequenced ? r.epoch : 0, r.subject);
     if (!s->decoded)
         return err_memory(e, "decoding a batch");
     return keep_texts(b, s, &r, e);

@@ -165,7 +165,7 @@ static int judge_one(struct batch *b, size_t item, struct err *e)
         if (rc < 0 || !s)
             return rc;
     }
-    int rc = streams_load(b->streams, b->t->db, s, e);
+    int rc = head_cache_load(b->streams, b->t->db, s, e);
     if (rc < 0)
         return rc;
     touch(b, s);

@@ -30,7 +30,7 @@ int capture_writer_new(struct capture_writer **out, struct staging *st, int64_t 
     w->b.generation = generation;
     arena_init(&w->b.texts, TEXTS_KEEP);
     w->b.doc = json_doc_new();
-    w->b.streams = streams_new(HEADS_MAX);
+    w->b.streams = head_cache_new(HEADS_MAX);
     if (!w->b.doc || !w->b.streams)
         return err_memory(e, "opening the capture writer");
     *out = w;
@@ -44,7 +44,7 @@ void capture_writer_free(struct capture_writer *w)
         return;
     arena_done(&w->b.texts);
     json_doc_free(w->b.doc);
-    streams_free(w->b.streams);
+    head_cache_free(w->b.streams);
     free(w->b.staged);
     free(w->b.touched);
     free(w->b.findings);
@@ -54,7 +54,7 @@ void capture_writer_free(struct capture_writer *w)
 
 void capture_writer_forget(struct capture_writer *w)
 {
-    streams_forget(w->b.streams);
+    head_cache_forget(w->b.streams);
 }
 
 /* The next weaker way to keep the one record that the database refused. */
@@ -247,7 +247,7 @@ static int write_decoded(struct capture_writer *w, struct staging_position *posi
     if (rc == 0)
         rc = transaction(w, ends, n, false, e);
     if (rc == ERR_REJECTED) {
-        streams_forget(w->b.streams);
+        head_cache_forget(w->b.streams);
         rc = transaction(w, ends, n, true, e);
     }
     for (size_t i = 0; rc == 0 && i < n; i++) {
@@ -268,9 +268,9 @@ int capture_write(struct capture_writer *w, const struct capture_item *items, si
     if (rc == 0 && n > 0)
         rc = write_decoded(w, positions, position_count, e);
     if (rc < 0)
-        streams_forget(w->b.streams);
+        head_cache_forget(w->b.streams);
     else
         *out = outcome(&w->b);
-    streams_trim(w->b.streams);
+    head_cache_trim(w->b.streams);
     return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A hash table of streams with a list by last use. */
-#include "mgccomp/stream.h"
+#include "mgccomp/head_cache.h"
 
 #include "base/own.h"
 
@@ -8,7 +8,7 @@
 
 enum { BUCKETS = 1 << 16 };
 
-struct streams {
+struct head_cache {
     struct stream *buckets[BUCKETS];
     struct stream *newest, *oldest;
     size_t n, max;
@@ -16,9 +16,9 @@ struct streams {
     uint64_t valid; /* heads loaded under an earlier number must be read again */
 };
 
-struct streams *streams_new(size_t max)
+struct head_cache *head_cache_new(size_t max)
 {
-    struct streams *all = calloc(1, sizeof *all);
+    struct head_cache *all = calloc(1, sizeof *all);
     if (!all)
         return NULL;
     all->max = max;
@@ -27,7 +27,7 @@ struct streams *streams_new(size_t max)
     return all;
 }
 
-static void unlist(struct streams *all, struct stream *s)
+static void unlist(struct head_cache *all, struct stream *s)
 {
     if (s->newer)
         s->newer->older = s->older;
@@ -40,7 +40,7 @@ static void unlist(struct streams *all, struct stream *s)
     s->newer = s->older = NULL;
 }
 
-static void list_newest(struct streams *all, struct stream *s)
+static void list_newest(struct head_cache *all, struct stream *s)
 {
     s->older = all->newest;
     s->newer = NULL;
@@ -51,7 +51,7 @@ static void list_newest(struct streams *all, struct stream *s)
     all->newest = s;
 }
 
-static void drop(struct streams *all, struct stream *s)
+static void drop(struct head_cache *all, struct stream *s)
 {
     struct stream **p = &all->buckets[s->hash % BUCKETS];
     while (*p != s)
@@ -62,22 +62,22 @@ static void drop(struct streams *all, struct stream *s)
     all->n--;
 }
 
-void streams_trim(struct streams *all)
+void head_cache_trim(struct head_cache *all)
 {
     while (all->n > all->max)
         drop(all, all->oldest);
 }
 
-void streams_free(struct streams *all)
+void head_cache_free(struct head_cache *all)
 {
     if (!all)
         return;
     all->max = 0;
-    streams_trim(all);
+    head_cache_trim(all);
     free(all);
 }
 
-void streams_forget(struct streams *all)
+void head_cache_forget(struct head_cache *all)
 {
     all->valid++;
 }
@@ -89,7 +89,7 @@ static uint64_t mix(uint64_t x, struct slice s)
     return x ^ x >> 29;
 }
 
-static uint64_t hash_of(const struct streams *all, struct slice source, int64_t epoch,
+static uint64_t hash_of(const struct head_cache *all, struct slice source, int64_t epoch,
                         struct slice subject)
 {
     uint64_t x = mix(all->seed ^ (uint64_t)epoch, subject);
@@ -97,7 +97,7 @@ static uint64_t hash_of(const struct streams *all, struct slice source, int64_t 
     return x ^ x >> 32;
 }
 
-static struct stream *make(struct streams *all, struct slice source, int64_t epoch,
+static struct stream *make(struct head_cache *all, struct slice source, int64_t epoch,
                            struct slice subject, uint64_t hash)
 {
     struct stream *s = calloc(1, sizeof *s + source.n + subject.n);
@@ -116,8 +116,8 @@ static struct stream *make(struct streams *all, struct slice source, int64_t epo
     return s;
 }
 
-struct stream *streams_get(struct streams *all, struct slice source, int64_t epoch,
-                           struct slice subject)
+struct stream *head_cache_get(struct head_cache *all, struct slice source, int64_t epoch,
+                              struct slice subject)
 {
     uint64_t hash = hash_of(all, source, epoch, subject);
     struct stream *s = all->buckets[hash % BUCKETS];
@@ -133,7 +133,7 @@ struct stream *streams_get(struct streams *all, struct slice source, int64_t epo
     return s;
 }
 
-int streams_load(struct streams *all, struct db *db, struct stream *s, struct err *e)
+int head_cache_load(struct head_cache *all, struct db *db, struct stream *s, struct err *e)
 {
     if (s->loaded == all->valid)
         return 0;

@@ -4,8 +4,8 @@
  * least recently used go first. What is here is a copy of table `stream`; a compare-and-swap at
  * each write tells when it is no longer true.
  */
-#ifndef MGCCOMP_STREAM_H
-#define MGCCOMP_STREAM_H
+#ifndef MGCCOMP_HEAD_CACHE_H
+#define MGCCOMP_HEAD_CACHE_H
 
 #include "base/db.h"
 #include "mgccomp/chain.h"
@@ -23,21 +23,22 @@ struct stream {
     struct chain_head start; /* these three: before the slice */
     int64_t start_id;
     size_t start_last;
-    /* Private to stream.c: */
+    /* Private to head_cache.c: */
     struct stream *chain, *newer, *older;
     uint64_t hash, loaded;
     char text[];
 };
 
-struct streams;
-struct streams *streams_new(size_t max); /* NULL when out of memory */
-void streams_free(struct streams *all);
-/* The stream, made when it is not there. Valid until the next streams_trim. NULL: out of memory. */
-struct stream *streams_get(struct streams *all, struct slice source, int64_t epoch,
-                           struct slice subject);
-/* Reads it from the database unless that was done since the last streams_forget. */
-int streams_load(struct streams *all, struct db *db, struct stream *s, struct err *e);
-void streams_forget(struct streams *all); /* everything must be read again */
-void streams_trim(struct streams *all);   /* down to max */
+struct head_cache;
+struct head_cache *head_cache_new(size_t max); /* NULL when out of memory */
+void head_cache_free(struct head_cache *all);
+/* The stream, made when it is not there. Valid until the next head_cache_trim. NULL: out of memory.
+ */
+struct stream *head_cache_get(struct head_cache *all, struct slice source, int64_t epoch,
+                              struct slice subject);
+/* Reads it from the database unless that was done since the last head_cache_forget. */
+int head_cache_load(struct head_cache *all, struct db *db, struct stream *s, struct err *e);
+void head_cache_forget(struct head_cache *all); /* everything must be read again */
+void head_cache_trim(struct head_cache *all);   /* down to max */
 
 #endif
