@@ -59,12 +59,14 @@ static void put_subject(struct smtp_mail *m, const char *start)
     smtp_header(&m->head, "Subject", buf_view(&text));
 }
 
-/* The same whatever the configuration says, so that a repeat is known as one. */
+/* The same whatever the addresses say, so that a repeat is known as one. */
 static void make_message_id(struct smtp_mail *m)
 {
     const struct smtp_unit *u = m->unit;
-    (void)snprintf(m->message_id, sizeof m->message_id, "<%.40s.%c%llu.%u@holdfast.invalid>",
-                   m->batch->id.p, u->has_room ? 'r' : 'x', (unsigned long long)u->group, u->part);
+    char kind = u->has_room ? 'r' : 'x';
+    (void)snprintf(m->message_id, sizeof m->message_id, "<%.40s.%c%llu.%llu@holdfast.invalid>",
+                   m->batch->id.p, kind, (unsigned long long)u->group,
+                   (unsigned long long)u->first);
 }
 
 static void put_hash(struct buf *b, const char *name, const uint8_t digest[SHA256_SIZE])
@@ -87,7 +89,8 @@ static void put_headers(struct smtp_mail *m, const struct smtp_addresses *a)
     smtp_header(&m->head, "X-Holdfast-Batch", smtp_slice(batch->id));
     put_hash(&m->head, "X-Holdfast-Batch-SHA256", batch->sha256);
     put_hash(&m->head, "X-Holdfast-SHA256", digest);
-    smtp_header(&m->head, "X-Holdfast-Room", buf_view(&m->room_uri));
+    if (m->room_uri.n)
+        smtp_header(&m->head, "X-Holdfast-Room", buf_view(&m->room_uri));
     buf_format(&m->head, "X-Holdfast-Records: %llu\r\n", (unsigned long long)(m->lines + m->odd));
     /* "=_" occurs neither in quoted-printable nor in base64. */
     buf_format(&m->head,

@@ -32,6 +32,7 @@ enum { ENTRY_MAX = 4 * 1024 * 1024, SAFE_NAME_MAX = 60 };
 struct tally {
     bool open;
     uint64_t index;
+    uint64_t rooms_seen; /* rooms with an index below it had a member before */
     struct tar_member member;
     struct sha256 *hash;
     uint64_t records, late, unprovable, fork, repeat;
@@ -119,7 +120,7 @@ static int add_member(struct planner *p, const struct tar_member *m, struct err 
 
 /* "records/<letters of the name>-<12 digits of the stream's digest>.ndjson": the same for the same
  * stream in every batch, and plain ASCII on every file system. */
-static void name_room(const struct mgc_room *room, char *out, size_t size)
+static void name_room(const struct mgc_room *room, const char *suffix, char *out, size_t size)
 {
     char safe[SAFE_NAME_MAX + 1];
     size_t n = 0;
@@ -146,7 +147,7 @@ static void name_room(const struct mgc_room *room, char *out, size_t size)
     sha256(stream.p, stream.n, digest);
     hex_encode(digest, SHA256_SIZE, hex);
     buf_done(&stream);
-    (void)snprintf(out, size, "records/%s%s%.12s.ndjson", safe, n ? "-" : "", hex);
+    (void)snprintf(out, size, "records/%s%s%.12s%s.ndjson", safe, n ? "-" : "", hex, suffix);
 }
 
 static void put_stream(struct buf *b, const struct mgc_room *room)
@@ -162,8 +163,15 @@ static int open_room(struct planner *p, const struct mgc_record *r, struct err *
 {
     struct tally *t = &p->room;
     struct sha256 *hash = t->hash;
-    *t = (struct tally){.open = true, .index = r->room->index, .hash = hash};
-    name_room(r->room, t->member.name, sizeof t->member.name);
+    uint64_t seen = t->rooms_seen;
+    *t = (struct tally){.open = true, .index = r->room->index, .hash = hash, .rooms_seen = seen};
+    /* Rooms come one after the other; should one come again, its name is taken. */
+    char suffix[32] = "";
+    if (t->index < seen)
+        (void)snprintf(suffix, sizeof suffix, "-%llu", (unsigned long long)r->index);
+    else
+        t->rooms_seen = t->index + 1;
+    name_room(r->room, suffix, t->member.name, sizeof t->member.name);
 
     struct buf *b = &p->text;
     buf_text(b, ",\n{");

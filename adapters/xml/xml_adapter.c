@@ -48,11 +48,13 @@ static int xml_open(const struct mgc_host *host, const struct mgc_value *values,
     return 0;
 }
 
-/* The file a record belongs to. Records of no room get a file for each run of them. */
+/* The file a record belongs to. Records of no room get a file for each run of them, and so does a
+ * room whose records they stand between. */
 struct unit {
     uint64_t first, last; /* records */
     uint64_t room;
-    bool has_room, open;
+    uint64_t rooms_seen; /* rooms with an index below it had a unit before */
+    bool has_room, open, again;
 };
 
 static bool same_unit(const struct xml *x, const struct unit *u, const struct mgc_record *r)
@@ -62,18 +64,19 @@ static bool same_unit(const struct xml *x, const struct unit *u, const struct mg
     return u->has_room == (r->room != NULL) && (!r->room || r->room->index == u->room);
 }
 
-static int name_unit(const struct xml *x, const struct mgc_batch *batch,
-                     const struct mgc_record *first, char name[NAME_MAX], struct err *e)
+static int name_unit(const struct xml *x, const struct mgc_batch *batch, const struct unit *u,
+                     char name[NAME_MAX], struct err *e)
 {
     int n;
     if (!x->per_room)
         n = snprintf(name, NAME_MAX, "%s.xml", batch->stem.p);
-    else if (first->room)
-        n = snprintf(name, NAME_MAX, "%s-r%llu.xml", batch->stem.p,
-                     (unsigned long long)first->room->index);
+    else if (!u->has_room)
+        n = snprintf(name, NAME_MAX, "%s-x%llu.xml", batch->stem.p, (unsigned long long)u->first);
+    else if (u->again)
+        n = snprintf(name, NAME_MAX, "%s-r%llu-%llu.xml", batch->stem.p,
+                     (unsigned long long)u->room, (unsigned long long)u->first);
     else
-        n = snprintf(name, NAME_MAX, "%s-x%llu.xml", batch->stem.p,
-                     (unsigned long long)first->index);
+        n = snprintf(name, NAME_MAX, "%s-r%llu.xml", batch->stem.p, (unsigned long long)u->room);
     if (n < 0 || n >= NAME_MAX)
         return err_set(e, ERR_CONFIG, "batch %s: its file name is too long", batch->id.p);
     return 0;
@@ -81,9 +84,14 @@ static int name_unit(const struct xml *x, const struct mgc_batch *batch,
 
 static void unit_open(struct unit *u, const struct mgc_record *r)
 {
-    *u = (struct unit){.first = r->index, .open = true, .has_room = r->room != NULL};
-    if (r->room)
-        u->room = r->room->index;
+    uint64_t seen = u->rooms_seen;
+    *u = (struct unit){.first = r->index, .rooms_seen = seen, .open = true};
+    if (!r->room)
+        return;
+    u->has_room = true;
+    u->room = r->room->index;
+    u->again = u->room < seen;
+    u->rooms_seen = u->again ? seen : u->room + 1;
 }
 
 static int settle(struct xml *x, struct xml_source *s, const struct unit *u, const char *name,
@@ -121,7 +129,7 @@ static int begin_unit(struct xml *x, struct xml_source *s, struct delivery *d,
 {
     unit_open(&d->unit, r);
     d->skip = r->settled != 0;
-    int rc = name_unit(x, s->batch, r, d->name, e);
+    int rc = name_unit(x, s->batch, &d->unit, d->name, e);
     if (rc || d->skip)
         return rc;
     return xml_document_begin(&d->document, x->directory, d->name, s->batch, e);
@@ -228,7 +236,7 @@ static int begin_check(const struct xml *x, struct xml_source *s, struct verific
     char name[NAME_MAX];
     struct slice sha256;
     unit_open(&v->unit, r);
-    int rc = name_unit(x, s->batch, r, name, e);
+    int rc = name_unit(x, s->batch, &v->unit, name, e);
     if (!rc)
         rc = find_file(x, receipt, name, v->path, &sha256, e);
     return rc ? rc : xml_check_begin(&v->check, v->path, sha256, e);
