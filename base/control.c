@@ -22,6 +22,8 @@
 
 enum { SLOTS = 16, STREAMS = 3, REQUEST_MAX = 1024 * 1024, WORDS_MAX = 65536, REQUEST_MS = 5000 };
 
+#define REFUSAL "error: "
+
 enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_DONE };
 
 struct slot {
@@ -138,11 +140,11 @@ static int run_command(struct control *c, int fd, struct request *r, int *exit_c
     return 0;
 }
 
-static void answer(int fd, int exit_code, const struct err *e)
+static void send_answer(int fd, int exit_code, const struct err *e)
 {
     char text[sizeof e->text + 16];
     if (e)
-        (void)snprintf(text, sizeof text, "error: %s", e->text);
+        (void)snprintf(text, sizeof text, REFUSAL "%s", e->text);
     else
         (void)snprintf(text, sizeof text, "%d", exit_code);
     /* A client that has gone needs no answer. */
@@ -162,7 +164,7 @@ static void serve(struct control *c, int fd)
     }
     if (!rc)
         rc = run_command(c, fd, &r, &exit_code, &e);
-    answer(fd, exit_code, rc ? &e : NULL);
+    send_answer(fd, exit_code, rc ? &e : NULL);
 }
 
 static void *slot_main(void *arg)
@@ -311,9 +313,12 @@ int control_call(const char *path, int argc, char **argv, int in_fd, int out_fd,
     rc = frame_recv(fd, REQUEST_MAX, -1, &text, e);
     if (rc)
         return err_set(e, ERR_RETRY, "the service ended before it answered");
+    struct slice answer = buf_view(&text);
     int64_t code = 0;
-    if (!text_i64(buf_view(&text), &code) || code < 0 || code > 255)
-        return err_set(e, ERR_CONFIG, "%.*s", SLICE_ARG(buf_view(&text)));
+    if (slice_starts(answer, REFUSAL))
+        return err_set(e, ERR_CONFIG, "%s", answer.p + sizeof REFUSAL - 1);
+    if (!text_i64(answer, &code) || code < 0 || code > 255)
+        return err_set(e, ERR_FAULT, "the service gave no exit code");
     *exit_code = (int)code;
     return 0;
 }
