@@ -49,7 +49,7 @@ int reader_take(struct reader *r, struct store **out, struct err *e)
         s = r->kept[--r->count];
     (void)pthread_mutex_unlock(&r->lock);
     if (!s)
-        return store_open(out, r->url, e);
+        return store_open_reader(out, r->url, e);
     *out = s;
 
     return 0;

@@ -18,7 +18,7 @@ static bool data_error(int class)
     return class == ERR_REJECTED || class == ERR_CONFLICT;
 }
 
-int store_open(struct store **out, const char *url, struct err *e)
+static int open_handle(struct store **out, const char *url, int flags, struct err *e)
 {
     OWN(own_store) struct store *s = calloc(1, sizeof *s);
     if (!s)
@@ -33,14 +33,24 @@ int store_open(struct store **out, const char *url, struct err *e)
     if (!s->json || !s->streams || !s->url)
         return err_memory(e, "opening the store");
 
-    int rc = db_open(&s->db, url, DB_CREATE, e);
-    if (rc == 0)
+    int rc = db_open(&s->db, url, flags, e);
+    if (rc == 0 && !(flags & DB_READ_ONLY))
         rc = store_schema_migrate(s->db, e);
     if (rc < 0)
         return rc;
     *out = s;
     s = NULL;
     return 0;
+}
+
+int store_open(struct store **out, const char *url, struct err *e)
+{
+    return open_handle(out, url, DB_CREATE, e);
+}
+
+int store_open_reader(struct store **out, const char *url, struct err *e)
+{
+    return open_handle(out, url, DB_READ_ONLY, e);
 }
 
 void store_close(struct store *s)

@@ -20,6 +20,8 @@ struct store;
 
 /* Opens and migrates. url as in base/db.h. */
 int store_open(struct store **out, const char *url, struct err *e);
+/* For reading only: writes, migrates and checkpoints nothing. The store must exist. */
+int store_open_reader(struct store **out, const char *url, struct err *e);
 void store_close(struct store *s);
 struct db *store_db(struct store *s);
 bool store_broken(const struct store *s);

@@ -30,6 +30,8 @@ enum {
 struct order {
     bool begin; /* a session, else only a claim */
     struct slice source, session, members;
+    writer_call_fn *call; /* instead of both */
+    void *arg;
     bool answered;
     int rc;
     struct err e;
@@ -396,6 +398,8 @@ static int keep_session(struct writer *w, const struct order *o, struct err *e)
 static int obey(struct writer *w, struct order *o)
 {
     int rc = connected(w) ? 0 : reconnect(w, &o->e);
+    if (rc == 0 && o->call)
+        return o->call(w->store, o->arg, &o->e);
     if (rc == 0 && o->begin)
         rc = store_begin_session(w->store, o->source, o->session, o->members, &o->e);
     else if (rc == 0)
@@ -594,6 +598,12 @@ int writer_begin_session(struct writer *w, struct slice source, struct slice ses
                          struct slice members, struct err *e)
 {
     struct order o = {.begin = true, .source = source, .session = session, .members = members};
+    return give_order(w, &o, e);
+}
+
+int writer_call(struct writer *w, writer_call_fn *call, void *arg, struct err *e)
+{
+    struct order o = {.call = call, .arg = arg};
     return give_order(w, &o, e);
 }
 

@@ -52,6 +52,11 @@ int writer_begin_session(struct writer *w, struct slice source, struct slice ses
  * looked up by its hashes after the reconnect; ERR_DOUBT only when that did not succeed within 20
  * s. */
 
+/* Runs call with the store in the writer's thread and waits for it: for the few changes that are no
+ * records (rooms, users). It must be quick and must leave no transaction open. */
+typedef int writer_call_fn(struct store *s, void *arg, struct err *e);
+int writer_call(struct writer *w, writer_call_fn *call, void *arg, struct err *e);
+
 /* Hands a job over. Any thread. ERR_RETRY: too many wait, or the store is out of reach (answer
  * 503). ERR_STOPPED: stopping. On failure the job is not taken and done is not called. */
 int writer_submit(struct writer *w, struct writer_job *job, struct err *e);
