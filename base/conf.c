@@ -269,6 +269,16 @@ void conf_each_named(const struct conf *c, const char *prefix,
             visit(arg, (struct slice){s->name.p + n + 1, s->name.n - n - 1});
 }
 
+struct slice conf_written(const struct conf *c, const char *section, const char *key)
+{
+    const struct section *s = conf_find(c, slice_of(section));
+    for (const struct entry *n = s ? s->entries : NULL; n; n = n->next) {
+        if (slice_is(n->key, key))
+            return n->value;
+    }
+    return (struct slice){NULL, 0};
+}
+
 static int fill_table(struct conf *c, const struct section *s, const struct conf_option *table,
                       struct conf_value *values, struct err *e)
 {

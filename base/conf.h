@@ -59,6 +59,9 @@ int conf_secret(const struct conf *c, const char *section, const char *option, s
 /* Names of the sections "adapter NAME" in file order: calls visit(NAME) for each. */
 void conf_each_named(const struct conf *c, const char *prefix,
                      void (*visit)(void *arg, struct slice name), void *arg);
+/* What the file says for a key, unchecked; absent when it says nothing. Which module an adapter
+ * section names must be known before its table is. */
+struct slice conf_written(const struct conf *c, const char *section, const char *key);
 /* Resolves section "adapter NAME" against two tables at once (the host's common options, then the
  * module's own; either may be NULL). Unknown keys are errors as in conf_load. */
 struct conf_value {
