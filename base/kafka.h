@@ -107,6 +107,6 @@ int kafka_ends(const struct kafka_target *t, int32_t partition, int64_t ms, int6
  * ERR_NOT_FOUND: the log ends before the offset. */
 int kafka_delete_below(const struct kafka_target *t, int32_t partition, int64_t offset, int64_t ms,
                        int64_t *low, struct err *e);
-void kafka_consumer_close(struct kafka_consumer *c);
+void kafka_consumer_close(struct kafka_consumer *c); /* release its messages before */
 
 #endif
