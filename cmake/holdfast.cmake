@@ -62,12 +62,28 @@ function(hf_test name)
 endfunction()
 
 # hf_fuzz(name SOURCES target.c LIBS targets... CORPUS folder)
-# target.c defines LLVMFuzzerTestOneInput. With clang it becomes a libFuzzer program; with gcc it is
-# linked with tests/fuzz/replay.c, which runs every file of the corpus, then mutates them for a while.
+# target.c defines LLVMFuzzerTestOneInput. With gcc it is linked with tests/fuzz/replay.c, which runs
+# every file of the corpus, then changes them for a while. With clang and -DHOLDFAST_LIBFUZZER=ON it
+# becomes a libFuzzer program; what that finds stays in the build folder. CORPUS is relative to the
+# calling CMakeLists.txt.
+option(HOLDFAST_LIBFUZZER "link fuzz targets with libFuzzer (clang only)" OFF)
+if(HOLDFAST_LIBFUZZER)
+  target_compile_options(hf_warnings INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 function(hf_fuzz name)
   cmake_parse_arguments(F "" "CORPUS" "SOURCES;LIBS" ${ARGN})
-  add_executable(${name} ${F_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
+  get_filename_component(corpus ${F_CORPUS} ABSOLUTE BASE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+  add_executable(${name} ${F_SOURCES})
   target_link_libraries(${name} PRIVATE hf_warnings ${F_LIBS})
-  add_test(NAME ${name} COMMAND ${name} --seconds 20 ${F_CORPUS})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+  if(HOLDFAST_LIBFUZZER)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/${name}.found)
+    add_test(NAME ${name} COMMAND ${name} -max_total_time=20 -timeout=10
+      ${CMAKE_CURRENT_BINARY_DIR}/${name}.found ${corpus})
+  else()
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
+    add_test(NAME ${name} COMMAND ${name} --seconds 20 ${corpus})
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz
+    WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 endfunction()
