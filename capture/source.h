@@ -31,15 +31,29 @@ int source_kafka_open(struct source **out, const struct kafka_target *t,
 const char *source_driver(const struct source *s);   /* "embedded", "kafka" */
 const char *source_identity(const struct source *s); /* for staging_queue */
 
+/* What the last ERR_FAULT of source_poll was about: the partition, and the positions that are lost
+ * or not what they were. */
+struct source_fault {
+    int32_t part;
+    int64_t first, last;
+};
+const struct source_fault *source_fault(const struct source *s);
+
 /* Collects up to max items and about max_bytes, waiting up to ms for the first one; *n may be 0.
  * Items are valid until the next poll. ERR_FAULT: the log is not the one captured before (part and
- * offsets in the text); ERR_RETRY: the queue can't be reached. */
+ * offsets in the text and in source_fault); told once, the partition delivers nothing from then
+ * on, the others do. ERR_RETRY: the queue can't be reached. */
 int source_poll(struct source *s, struct capture_item *items, size_t max, size_t max_bytes,
                 int64_t ms, size_t *n, struct err *e);
 /* Reads on from that position: after a lost compare-and-swap or a failed write. */
 int source_seek(struct source *s, const struct staging_position *position, struct err *e);
 /* While the database is away: keeps membership, delivers nothing. */
 int source_pause(struct source *s, bool paused, struct err *e);
-void source_close(struct source *s);
+void source_close(struct source *s); /* NULL allowed */
+
+static inline void own_source(struct source **s)
+{
+    source_close(*s);
+}
 
 #endif

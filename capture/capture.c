@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The capture service's one loop: a batch from the queue, one transaction into mgccomp, the next.
+ * Nothing is told to the queue; where capture stands is what mgccomp says. What goes wrong ends in
+ * reading on from there (capture_trouble.c).
+ */
+#include "capture/capture.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "capture/capture_inside.h"
+
+#include <string.h>
+
+enum { BATCH_RECORDS = 5000, BATCH_BYTES = 4 * 1024 * 1024, POLL_MS = 200 };
+
+static int assigned(void *arg, struct staging_position *positions, size_t n, struct err *e)
+{
+    struct capture *c = arg;
+    int rc = staging_positions(c->o.staging, positions, n, e);
+    if (rc == 0)
+        rc = positions_add(&c->positions, positions, n, e);
+    if (rc == 0)
+        log_event(LOG_INFO, "capture.assigned", "partitions=%zu", n);
+    return rc;
+}
+
+static void revoked(void *arg, const int32_t *parts, size_t n)
+{
+    struct capture *c = arg;
+    positions_drop(&c->positions, parts, n);
+    c->failing = false;
+    capture_writer_forget(c->writer);
+    log_event(LOG_INFO, "capture.revoked", "partitions=%zu", n);
+}
+
+static int open_source(struct capture *c, struct err *e)
+{
+    static const struct source_events events = {assigned, revoked};
+    if (c->source)
+        return 0;
+    return c->o.kafka ? source_kafka_open(&c->source, c->o.kafka, &events, c, e)
+                      : source_embedded_open(&c->source, c->o.embedded, &events, c, e);
+}
+
+/* The queue first: which log it is decides whether mgccomp belongs to it. */
+static int open_both(struct capture *c, struct err *e)
+{
+    int64_t generation = 0;
+    if (c->writer)
+        return 0;
+    int rc = open_source(c, e);
+    if (rc == 0)
+        rc = staging_queue(c->o.staging, slice_of(source_driver(c->source)),
+                           slice_of(source_identity(c->source)), &generation, e);
+    if (rc == 0)
+        rc = capture_writer_new(&c->writer, c->o.staging, generation, e);
+    return rc;
+}
+
+static void write_batch(struct capture *c, size_t n)
+{
+    struct capture_outcome out;
+    struct err e = {0};
+    int rc = capture_write(c->writer, c->items, n, c->positions.at, c->positions.n, &out, &e);
+    if (rc < 0) {
+        capture_write_failed(c, rc, &e);
+        return;
+    }
+    c->failing = false;
+    capture_well(c);
+    capture_count(c, &out);
+    if (c->o.captured)
+        wake_ring(c->o.captured);
+    if (out.incidents > 0 || out.exceptions > 0)
+        log_event(LOG_WARN, "capture.batch",
+                  "records=%zu duplicates=%zu exceptions=%zu incidents=%zu", out.stored,
+                  out.duplicates, out.exceptions, out.incidents);
+}
+
+static void turn(struct capture *c)
+{
+    struct err e = {0};
+    size_t n = 0;
+    int rc = open_both(c, &e);
+    if (rc < 0) {
+        capture_poll_failed(c, rc, &e);
+        return;
+    }
+    capture_follow_pause(c);
+    rc = source_poll(c->source, c->items, c->o.batch_records, c->o.batch_bytes, POLL_MS, &n, &e);
+    if (rc < 0)
+        capture_poll_failed(c, rc, &e);
+    else if (n > 0)
+        write_batch(c, n);
+    else
+        capture_idle(c);
+}
+
+static void *run(void *arg)
+{
+    struct capture *c = arg;
+    while (!atomic_load(&c->stopping))
+        turn(c);
+    return NULL;
+}
+
+static void capture_free(struct capture *c)
+{
+    source_close(c->source);
+    capture_writer_free(c->writer);
+    positions_done(&c->positions);
+    (void)pthread_mutex_destroy(&c->lock);
+    wake_done(&c->bell);
+    free(c->items);
+    free(c);
+}
+
+static void own_capture(struct capture **c)
+{
+    if (*c)
+        capture_free(*c);
+}
+
+int capture_start(struct capture **out, const struct capture_options *o, struct err *e)
+{
+    OWN(own_capture) struct capture *c = calloc(1, sizeof *c);
+    if (!c || pthread_mutex_init(&c->lock, NULL) != 0) {
+        free(c);
+        c = NULL;
+        return err_memory(e, "starting capture");
+    }
+    c->bell.fd = -1;
+    c->o = *o;
+    c->o.batch_records = o->batch_records ? o->batch_records : BATCH_RECORDS;
+    c->o.batch_bytes = o->batch_bytes ? o->batch_bytes : BATCH_BYTES;
+    c->state.staging_reachable = true;
+    backoff_init(&c->backoff, 100, 10000);
+    c->items = calloc(c->o.batch_records, sizeof *c->items);
+    if (!c->items || !wake_init(&c->bell))
+        return err_memory(e, "starting capture");
+    /* What is away may come; what is set up wrongly stays so. */
+    int rc = open_both(c, e);
+    if (rc < 0 && rc != ERR_RETRY && rc != ERR_DOUBT)
+        return err_wrap(e, "capture");
+    if (pthread_create(&c->thread, NULL, run, c) != 0)
+        return err_memory(e, "starting capture's thread");
+    *out = c;
+    c = NULL;
+    return 0;
+}
+
+void capture_stop(struct capture *c)
+{
+    if (!c)
+        return;
+    atomic_store(&c->stopping, true);
+    wake_ring(&c->bell);
+    (void)pthread_join(c->thread, NULL);
+    capture_free(c);
+}
+
+void capture_hold(struct capture *c, bool held)
+{
+    atomic_store(&c->held, held);
+    wake_ring(&c->bell);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to capture/capture*.c: the service's state. Its thread owns everything but what says
+ * otherwise. */
+#ifndef CAPTURE_CAPTURE_INSIDE_H
+#define CAPTURE_CAPTURE_INSIDE_H
+
+#include "base/backoff.h"
+#include "capture/capture.h"
+#include "capture/positions.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct capture {
+    struct capture_options o;
+    pthread_t thread;
+    atomic_bool stopping, held; /* any thread */
+    struct wake bell;           /* rung when one of them changed */
+    struct source *source;      /* NULL: not open yet */
+    struct capture_writer *writer;
+    struct positions positions;
+    struct capture_item *items;
+    bool away;    /* mgccomp did not answer; reading is paused until it does */
+    bool paused;  /* the source was told */
+    bool failing; /* mgccomp answers, but the batch to come was refused before */
+    struct backoff backoff;
+    pthread_mutex_t lock; /* of state */
+    struct capture_state state;
+    char told[300]; /* the trouble that was logged last */
+    bool faulty;    /* a partition stands still: its problem stays to be seen */
+};
+
+/* capture_trouble.c */
+/* The write did not happen, or nobody knows. */
+void capture_write_failed(struct capture *c, int class, const struct err *e);
+void capture_poll_failed(struct capture *c, int class, const struct err *e);
+void capture_idle(struct capture *c); /* an empty poll: time to see whether mgccomp is back */
+void capture_follow_pause(struct capture *c); /* tells the source whether to deliver */
+
+/* capture_state.c */
+void capture_well(struct capture *c); /* both ends answer */
+void capture_count(struct capture *c, const struct capture_outcome *out);
+void capture_trouble(struct capture *c, const char *event, const struct err *e);
+
+#endif

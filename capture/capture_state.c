@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What status shows of capture, and its log lines: one for each new trouble, one at its end. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "capture/capture_inside.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void set_text(char *out, size_t size, const char *text)
+{
+    (void)snprintf(out, size, "%s", text);
+}
+
+void capture_trouble(struct capture *c, const char *event, const struct err *e)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    set_text(c->state.problem, sizeof c->state.problem, e->text);
+    (void)pthread_mutex_unlock(&c->lock);
+    if (strncmp(c->told, e->text, sizeof c->told - 1) == 0)
+        return;
+    set_text(c->told, sizeof c->told, e->text);
+    log_error(event, e, "records=%llu", (unsigned long long)c->state.stored);
+}
+
+void capture_well(struct capture *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    c->state.queue_reachable = true;
+    c->state.staging_reachable = true;
+    if (!c->faulty)
+        c->state.problem[0] = '\0';
+    (void)pthread_mutex_unlock(&c->lock);
+    backoff_reset(&c->backoff);
+    if (c->told[0] && !c->faulty) {
+        c->told[0] = '\0';
+        log_event(LOG_INFO, "capture.well", "records=%llu", (unsigned long long)c->state.stored);
+    }
+}
+
+void capture_count(struct capture *c, const struct capture_outcome *out)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    c->state.stored += out->stored;
+    c->state.duplicates += out->duplicates;
+    c->state.exceptions += out->exceptions;
+    c->state.last_commit_us = clock_wall_us();
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+void capture_state(struct capture *c, struct capture_state *out)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    *out = c->state;
+    (void)pthread_mutex_unlock(&c->lock);
+    out->held = atomic_load(&c->held);
+}

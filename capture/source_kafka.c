@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The topic as a queue. Before a partition is read, the record before its position is compared
+ * with what was captured: that is how a re-created or cut log is recognised. A partition that
+ * fails this, or whose position falls out of the log, delivers nothing more.
+ */
+#include "base/own.h"
+#include "capture/source_driver.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { CHECK_MS = 10000, READ_MS = 10000 };
+
+struct place {
+    int32_t part;
+    int64_t next; /* what comes before it is stale: fetched before a seek */
+    bool dead;
+    const char *fault; /* what is wrong with its log, until it was told */
+    int64_t first, last;
+};
+
+struct kafka {
+    struct source base;
+    struct kafka_target target;
+    char *brokers, *topic, *group;
+    struct kafka_consumer *consumer;
+    struct place *places;
+    size_t places_n;
+    /* The batch in the caller's hands. */
+    struct capture_item *items;
+    struct kafka_message *messages;
+    size_t n, room;
+};
+
+static void release(struct kafka *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        kafka_message_release(&s->messages[i]);
+    s->n = 0;
+}
+
+static void kafka_close(struct source *base)
+{
+    struct kafka *s = (struct kafka *)base;
+    release(s);
+    kafka_consumer_close(s->consumer);
+    free(s->messages);
+    free(s->places);
+    free(s->brokers);
+    free(s->topic);
+    free(s->group);
+    free(s);
+}
+
+static struct place *place_of(struct kafka *s, int32_t part)
+{
+    for (size_t i = 0; i < s->places_n; i++) {
+        if (s->places[i].part == part)
+            return &s->places[i];
+    }
+    return NULL;
+}
+
+static void changed(struct place *p, int64_t first, int64_t last, const char *how)
+{
+    p->dead = true;
+    p->fault = how;
+    p->first = first;
+    p->last = last;
+}
+
+/* The position lies outside the log, at start or while running. */
+static void outside(const struct kafka *s, struct place *p, int64_t pos)
+{
+    int64_t low = 0;
+    int64_t high = 0;
+    struct err e = {0};
+    if (kafka_ends(&s->target, p->part, READ_MS, &low, &high, &e) < 0)
+        changed(p, pos, pos, "can't be read");
+    else if (low > pos)
+        changed(p, pos, low - 1, "are gone, and were not captured");
+    else
+        changed(p, high, pos - 1, "were captured, but the log ends before them");
+}
+
+/* Does the log hold at position - 1 what was captured, or was it tidied up just to the position?
+ * If not, the place is dead. */
+static int compare(const struct kafka *s, const struct staging_position *at, struct place *p,
+                   struct err *e)
+{
+    OWN(own_buf) struct buf value;
+    uint8_t hash[SHA256_SIZE];
+    int64_t low = 0;
+    int64_t high = 0;
+    if (!at->has_hash)
+        return 0;
+    buf_init(&value, 16 * 1024 * 1024);
+    int rc = kafka_read_one(&s->target, at->part, at->pos - 1, READ_MS, &value, e);
+    if (rc == 0) {
+        sha256(value.p ? value.p : "", value.n, hash);
+        if (memcmp(hash, at->hash, SHA256_SIZE) != 0)
+            changed(p, at->pos - 1, at->pos - 1, "hold another record");
+        return 0;
+    }
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    rc = kafka_ends(&s->target, at->part, READ_MS, &low, &high, e);
+    if (rc == 0 && low != at->pos)
+        outside(s, p, at->pos);
+    return rc;
+}
+
+static int take(struct kafka *s, const int32_t *parts, int64_t *positions, size_t n,
+                struct staging_position *at, struct place *places)
+{
+    struct err e = {0};
+    for (size_t i = 0; i < n; i++)
+        at[i] = (struct staging_position){.part = parts[i]};
+    int rc = s->base.events.assigned(s->base.arg, at, n, &e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        places[i] = (struct place){.part = parts[i], .next = at[i].pos};
+        positions[i] = at[i].pos;
+        rc = compare(s, &at[i], &places[i], &e);
+    }
+    return rc;
+}
+
+/* < 0: the consumer asks again in a second. */
+static int assigned(void *arg, const int32_t *parts, int64_t *positions, size_t n)
+{
+    struct kafka *s = arg;
+    OWN(own_mem) struct staging_position *at = calloc(n + 1, sizeof *at);
+    OWN(own_mem) struct place *places = calloc(n + 1, sizeof *places);
+    if (!at || !places)
+        return ERR_RETRY;
+    int rc = take(s, parts, positions, n, at, places);
+    if (rc < 0)
+        return rc;
+    free(s->places);
+    s->places = places;
+    s->places_n = n;
+    places = NULL;
+    return 0;
+}
+
+static bool among(int32_t part, const int32_t *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i] == part)
+            return true;
+    }
+    return false;
+}
+
+/* What was collected so far from these partitions is another member's now. */
+static void revoked(void *arg, const int32_t *parts, size_t n)
+{
+    struct kafka *s = arg;
+    size_t kept = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        if (among(s->messages[i].partition, parts, n)) {
+            kafka_message_release(&s->messages[i]);
+            continue;
+        }
+        s->messages[kept] = s->messages[i];
+        s->items[kept] = s->items[i];
+        kept++;
+    }
+    s->n = kept;
+    s->places_n = 0;
+    s->base.events.revoked(s->base.arg, parts, n);
+}
+
+static void collect(struct kafka *s, struct kafka_message *m)
+{
+    struct place *p = place_of(s, m->partition);
+    if (!p || p->dead || m->offset < p->next) {
+        kafka_message_release(m);
+        return;
+    }
+    p->next = m->offset + 1;
+    s->messages[s->n] = *m;
+    s->items[s->n] = (struct capture_item){
+        .part = m->partition, .pos = m->offset, .queued_us = m->queued_us, .raw = m->value};
+    s->n++;
+}
+
+static int grow(struct kafka *s, size_t max, struct err *e)
+{
+    if (max <= s->room)
+        return 0;
+    struct kafka_message *more = realloc(s->messages, max * sizeof *more);
+    if (!more)
+        return err_memory(e, "reading the queue");
+    s->messages = more;
+    s->room = max;
+    return 0;
+}
+
+/* Told once what was collected before it is out. */
+static int tell_fault(struct kafka *s, struct err *e)
+{
+    for (size_t i = 0; i < s->places_n; i++) {
+        struct place *p = &s->places[i];
+        const char *how = p->fault;
+        if (!how)
+            continue;
+        p->fault = NULL;
+        s->base.fault = (struct source_fault){p->part, p->first, p->last};
+        return err_set(e, ERR_FAULT,
+                       "topic %s is not the log captured before: partition %" PRId32
+                       ", positions %" PRId64 " to %" PRId64 " %s",
+                       s->target.topic, p->part, p->first, p->last, how);
+    }
+    return 0;
+}
+
+/* What ended a batch before its limit. */
+static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct err *e)
+{
+    struct place *p = rc == ERR_NOT_FOUND ? place_of(s, m->partition) : NULL;
+    if (p && !p->dead)
+        outside(s, p, m->offset);
+    if (s->n > 0)
+        return 0;
+    int told = tell_fault(s, e);
+    if (told < 0)
+        return told;
+    return rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+static int kafka_poll(struct source *base, struct capture_item *items, size_t max, size_t max_bytes,
+                      int64_t ms, size_t *n, struct err *e)
+{
+    struct kafka *s = (struct kafka *)base;
+    size_t bytes = 0;
+    release(s);
+    int rc = grow(s, max, e);
+    if (rc < 0)
+        return rc;
+    s->items = items;
+    for (size_t polled = 0; polled < max && bytes < max_bytes; polled++) {
+        struct kafka_message m = {0};
+        rc = kafka_consumer_poll(s->consumer, s->n ? 0 : ms, &m, e);
+        if (rc < 0) {
+            rc = ended(s, rc, &m, e);
+            *n = s->n;
+            return rc;
+        }
+        bytes += m.value.n;
+        collect(s, &m);
+    }
+    kafka_consumer_nudge(s->consumer);
+    *n = s->n;
+    return 0;
+}
+
+static int kafka_seek(struct source *base, const struct staging_position *position, struct err *e)
+{
+    struct kafka *s = (struct kafka *)base;
+    struct place *p = place_of(s, position->part);
+    if (!p || p->dead)
+        return 0;
+    int rc = kafka_consumer_seek(s->consumer, position->part, position->pos, e);
+    if (rc < 0)
+        return rc == ERR_CONFLICT ? 0 : rc;
+    p->next = position->pos;
+    return 0;
+}
+
+static int kafka_pause(struct source *base, bool paused, struct err *e)
+{
+    return kafka_consumer_pause(((struct kafka *)base)->consumer, paused, e);
+}
+
+static int keep_target(struct kafka *s, const struct kafka_target *t, struct err *e)
+{
+    s->brokers = strdup(t->brokers);
+    s->topic = strdup(t->topic);
+    s->group = t->group ? strdup(t->group) : NULL;
+    if (!s->brokers || !s->topic || (t->group && !s->group))
+        return err_memory(e, "opening the queue");
+    s->target = (struct kafka_target){s->brokers, s->topic, s->group, t->single_broker};
+    return 0;
+}
+
+int source_kafka_open(struct source **out, const struct kafka_target *t,
+                      const struct source_events *events, void *arg, struct err *e)
+{
+    static const struct source_driver driver = {
+        .name = "kafka",
+        .poll = kafka_poll,
+        .seek = kafka_seek,
+        .pause = kafka_pause,
+        .close = kafka_close,
+    };
+    static const struct kafka_consumer_events mine = {assigned, revoked};
+    struct kafka_facts facts = {.partitions = 0};
+    OWN(own_source) struct source *base = calloc(1, sizeof(struct kafka));
+    if (!base)
+        return err_memory(e, "opening the queue");
+    struct kafka *s = (struct kafka *)base;
+    base->driver = &driver;
+    base->events = *events;
+    base->arg = arg;
+    int rc = keep_target(s, t, e);
+    if (rc == 0)
+        rc = kafka_check(&s->target, CHECK_MS, &facts, e);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(base->identity, sizeof base->identity, "%s/%s", facts.cluster, t->topic);
+    rc = kafka_consumer_open(&s->consumer, &s->target, &mine, s, e);
+    if (rc < 0)
+        return rc;
+    *out = base;
+    base = NULL;
+    return 0;
+}
