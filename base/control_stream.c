@@ -24,13 +24,15 @@ static bool await(struct stream *s, short events)
     while (!s->broken) {
         /* Once stop was requested its descriptor is readable for ever: then waiting is by time. */
         bool stopping = stop_requested();
+        if (stopping && events == POLLIN)
+            return false;
         struct pollfd p[] = {{.fd = s->fd, .events = events},
                              {.fd = s->client, .events = POLLIN},
                              {.fd = stopping ? -1 : stop_fd(), .events = POLLIN}};
         int n = poll(p, 3, stopping ? STOP_GRACE_MS : -1);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0 || p[1].revents || (stopping && events == POLLIN))
+        if (n <= 0 || p[1].revents)
             s->broken = true;
         else if (p[0].revents)
             return true;

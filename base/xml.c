@@ -221,11 +221,11 @@ static void on_doctype(void *ctx, const xmlChar *name, const xmlChar *id, const 
     stop_with(ctx, ERR_REJECTED, "a DOCTYPE, which is not allowed,");
 }
 
-/* The library's words, cut at the first line; warnings and namespace complaints are no errors. */
+/* The library's words, cut at the first line; warnings are no errors, unbound prefixes are. */
 static void on_error(void *ctx, xmlErrorPtr what)
 {
     struct xml_doc *d = ctx;
-    if (d->rc || !what || what->level < XML_ERR_ERROR || what->domain == XML_FROM_NAMESPACE)
+    if (d->rc || !what || what->level < XML_ERR_ERROR)
         return;
     if (what->code == XML_ERR_NO_MEMORY) {
         stop_with(d, ERR_RETRY, "out of memory");

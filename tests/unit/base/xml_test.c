@@ -126,7 +126,11 @@ static void malformed_documents_are_refused(void **state)
                                       "<!-- x",
                                       "<a><![CDATA[x</a>",
                                       "x<a/>",
-                                      "<?xml version='1.0'"};
+                                      "<?xml version='1.0'",
+                                      "<p:a/>",
+                                      "<a p:b='1'/>",
+                                      "<p:q:a xmlns:p='urn:x'/>",
+                                      "<a xmlns:p='urn:x' xmlns:q='urn:x' p:b='1' q:b='2'/>"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refused(slice_of(bad[i]), "xml: ");
 }
