@@ -86,9 +86,13 @@ static int take_address(struct slice a, const char *option, char out[ADDRESS_MAX
                         struct err *e)
 {
     a = slice_trim(a);
-    if (!is_address(a))
-        return err_set(e, ERR_CONFIG, "%s: '%.80s' is no plain address like name@example.org",
-                       option, a.p ? a.p : "");
+    if (!is_address(a)) {
+        OWN(own_buf) struct buf shown;
+        buf_init(&shown, 1024);
+        smtp_visible_short(&shown, a, 80);
+        return err_set(e, ERR_CONFIG, "%s: '%s' is no plain address like name@example.org", option,
+                       shown.p ? shown.p : "");
+    }
     (void)slice_copy(a, out, ADDRESS_MAX + 1);
     return 0;
 }
@@ -318,6 +322,16 @@ static int deliver(struct smtp *m, struct smtp_source *s, struct err *e)
     return rc;
 }
 
+static int32_t on_check(const struct mgc_value *values, struct mgc_error *out)
+{
+    struct err e = {0};
+    OWN(own_mem) struct smtp *m = calloc(1, sizeof *m);
+    int rc = m ? take_options(m, values, &e) : err_memory(&e, "smtp instance");
+    if (!rc)
+        rc = smtp_link_check(values[OPTION_SERVER].text.p, &e);
+    return smtp_give(rc, &e, out);
+}
+
 static int32_t on_open(const struct mgc_host *host, const struct mgc_value *values, void **instance,
                        struct mgc_error *out)
 {
@@ -356,6 +370,7 @@ MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)
         .version = "0.1.0",
         .summary = "a mail for each room of a batch, with a transcript and the records",
         .options = options,
+        .check = on_check,
         .open = on_open,
         .deliver = on_deliver,
         .close = on_close,

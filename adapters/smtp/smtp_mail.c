@@ -47,7 +47,7 @@ static int append_quoted(struct smtp_mail *m, const struct buf *text, struct err
     if (rc)
         return rc;
     OWN(own_buf) struct buf quoted;
-    buf_init(&quoted, 4 * (size_t)SMTP_ENTRY_MAX);
+    buf_init(&quoted, 3 * (size_t)SMTP_ENTRY_MAX);
     smtp_quoted(&quoted, buf_view(text));
     return append(m->transcript, &quoted, e);
 }
@@ -184,7 +184,7 @@ int smtp_mail_cost(const struct mgc_record *r, uint64_t *bytes, struct err *e)
     OWN(own_buf) struct buf text;
     OWN(own_buf) struct buf quoted;
     buf_init(&text, SMTP_ENTRY_MAX);
-    buf_init(&quoted, 4 * (size_t)SMTP_ENTRY_MAX);
+    buf_init(&quoted, 3 * (size_t)SMTP_ENTRY_MAX);
     smtp_entry(&text, r);
     smtp_quoted(&quoted, buf_view(&text));
     int rc = buf_ok(&text, "transcript entry", e);

@@ -52,6 +52,9 @@ static size_t on_reply(char *line, size_t size, size_t count, void *arg)
 {
     struct smtp_link *l = arg;
     struct slice s = slice_trim((struct slice){line, size * count});
+    /* libcurl says QUIT after a refusal; the refusal is what counts. */
+    if (slice_starts(s, "221"))
+        return size * count;
     size_t n = s.n < sizeof l->reply - 1 ? s.n : sizeof l->reply - 1;
     for (size_t i = 0; i < n; i++)
         l->reply[i] = s.p[i] >= ' ' && s.p[i] <= '~' ? s.p[i] : '?';
@@ -72,12 +75,14 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
     return !l->whole || now - l->cancelled_ms > LAST_ANSWER_MS;
 }
 
-static bool is_server(const char *server)
+int smtp_link_check(const char *server, struct err *e)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789.-_:[]";
     size_t n = strlen(server);
-    return n > 0 && n < 256 && strspn(server, allowed) == n;
+    if (n == 0 || n >= 256 || strspn(server, allowed) != n)
+        return err_set(e, ERR_CONFIG, "server: not HOST or HOST:PORT");
+    return 0;
 }
 
 static int set_up(struct smtp_link *l, int64_t timeout_ms, struct err *e)
@@ -104,8 +109,8 @@ static int set_up(struct smtp_link *l, int64_t timeout_ms, struct err *e)
 
 int smtp_link_open(struct smtp_link **out, const char *server, int64_t timeout_ms, struct err *e)
 {
-    if (!is_server(server))
-        return err_set(e, ERR_CONFIG, "server: not HOST or HOST:PORT");
+    if (smtp_link_check(server, e))
+        return ERR_CONFIG;
     OWN(own_smtp_link) struct smtp_link *l = calloc(1, sizeof *l);
     if (!l)
         return err_memory(e, "smtp connection");

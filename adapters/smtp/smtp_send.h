@@ -13,6 +13,8 @@ struct smtp_outcome {
     bool about_message;         /* a failure is of this mail, not of the server or the set-up */
 };
 
+/* ERR_CONFIG: no name or address of a server. */
+int smtp_link_check(const char *server, struct err *e);
 /* server: HOST or HOST:PORT; timeout_ms: of connecting, and of any one command's answer. */
 int smtp_link_open(struct smtp_link **out, const char *server, int64_t timeout_ms, struct err *e);
 void smtp_link_close(struct smtp_link *l);

@@ -9,7 +9,7 @@
 #include "adapters/mgc_adapter.h"
 #include "base/buf.h"
 
-enum { SMTP_ENTRY_MAX = 16 * 1024 * 1024 };
+enum { SMTP_ENTRY_MAX = 256 * 1024 * 1024 };
 
 /* Lines end in LF. */
 void smtp_entry(struct buf *out, const struct mgc_record *r);

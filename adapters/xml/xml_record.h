@@ -15,7 +15,8 @@
 #include "base/buf.h"
 
 #define XML_NAMESPACE "urn:holdfast:xml:1"
-enum { XML_LINE_MAX = 16 * 1024 * 1024 };
+/* An oversize record, kept as an exception, is far above what a record may be. */
+enum { XML_LINE_MAX = 256 * 1024 * 1024 };
 
 /* True: a kind that the original's Message has: JOIN, PART, CHAT, BACKCHAT. */
 bool xml_is_message(const struct mgc_record *r);

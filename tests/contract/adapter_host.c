@@ -185,7 +185,9 @@ int32_t host_deliver(struct host *h, struct mgc_error *e)
     void *instance = NULL;
     *e = (struct mgc_error){.size = sizeof *e};
     resolve(h, values);
-    int32_t rc = h->adapter->open(&h->api, values, &instance, e);
+    int32_t rc = h->adapter->check ? h->adapter->check(values, e) : MGC_OK;
+    if (rc == MGC_OK)
+        rc = h->adapter->open(&h->api, values, &instance, e);
     if (rc != MGC_OK)
         return rc;
     h->sample->batch.attempt++;
