@@ -18,6 +18,15 @@ static bool data_error(int class)
     return class == ERR_REJECTED || class == ERR_CONFLICT;
 }
 
+/* `once` keys are random, so that each record touches another page of their index: a cache that
+ * holds those pages, and a log long enough that a page is written back once for many records. */
+static int tune(struct db *db, int flags, struct err *e)
+{
+    if (db_kind(db) != DB_SQLITE || flags & DB_READ_ONLY)
+        return 0;
+    return db_script(db, "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8000", e);
+}
+
 static int open_handle(struct store **out, const char *url, int flags, struct err *e)
 {
     OWN(own_store) struct store *s = calloc(1, sizeof *s);
@@ -34,8 +43,10 @@ static int open_handle(struct store **out, const char *url, int flags, struct er
         return err_memory(e, "opening the store");
 
     int rc = db_open(&s->db, url, flags, e);
-    if (rc == 0 && !(flags & DB_READ_ONLY))
-        rc = store_schema_migrate(s->db, e);
+    if (rc == 0)
+        rc = store_schema_migrate(s->db, flags, e);
+    if (rc == 0)
+        rc = tune(s->db, flags, e);
     if (rc < 0)
         return rc;
     *out = s;

@@ -58,10 +58,12 @@ static const char first_postgres[] =
 
 /* Tables of ours and of the staging database have the same plain names; where both share a
  * PostgreSQL database each part has a schema of its own. */
-static int own_schema(struct db *db, struct err *e)
+static int own_schema(struct db *db, int flags, struct err *e)
 {
-    int64_t found = 0;
-    int rc = db_int(db, "SELECT count(*) FROM pg_namespace WHERE nspname = 'chat'", DB_NO_ARGS, 0,
+    int64_t found = 1;
+    int rc = 0;
+    if (!(flags & DB_READ_ONLY))
+        rc = db_int(db, "SELECT count(*) FROM pg_namespace WHERE nspname = 'chat'", DB_NO_ARGS, 0,
                     &found, e);
     if (rc < 0)
         return rc;
@@ -74,11 +76,11 @@ static int own_schema(struct db *db, struct err *e)
     return db_script(db, "SET search_path TO chat, public", e);
 }
 
-int store_schema_migrate(struct db *db, struct err *e)
+int store_schema_migrate(struct db *db, int flags, struct err *e)
 {
     static const struct db_step steps[] = {{first_sqlite, first_postgres}};
 
-    int rc = db_kind(db) == DB_POSTGRES ? own_schema(db, e) : 0;
+    int rc = db_kind(db) == DB_POSTGRES ? own_schema(db, flags, e) : 0;
     if (rc < 0)
         return rc;
     return db_migrate(db, "store", steps, sizeof steps / sizeof steps[0], e);

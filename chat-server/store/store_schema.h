@@ -5,7 +5,8 @@
 
 #include "base/db.h"
 
-/* Brings the store's part of the database to this program's version. */
-int store_schema_migrate(struct db *db, struct err *e);
+/* Brings the store's part of the database to this program's version; with DB_READ_ONLY in flags
+ * only checks it. */
+int store_schema_migrate(struct db *db, int flags, struct err *e);
 
 #endif
