@@ -64,8 +64,17 @@ static void numbers_are_strict(void **state)
     assert_true(v == INT64_MAX);
     assert_true(text_i64(SLICE("00000000000000000012"), &v));
     assert_int_equal(v, 12);
-    static const char *const bad[] = {"",   "-",   " 1",  "1 ",  "+1", "1a",
-                                      "0x1", "--1", "1.0", "1e3", "9223372036854775808",
+    static const char *const bad[] = {"",
+                                      "-",
+                                      " 1",
+                                      "1 ",
+                                      "+1",
+                                      "1a",
+                                      "0x1",
+                                      "--1",
+                                      "1.0",
+                                      "1e3",
+                                      "9223372036854775808",
                                       "-9223372036854775809"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(text_i64(slice_of(bad[i]), &v));
@@ -87,8 +96,17 @@ static void durations(void **state)
     assert_int_equal(ms, 250);
     assert_true(text_duration_ms(SLICE("30d"), &ms));
     assert_true(ms == INT64_C(2592000000));
-    static const char *const bad[] = {"",   "1",     "m",   "1h1h", "30m1h", "-1s",
-                                      "1 s", "1s ",  "1x",  "1.5h", "99999999999999999d",
+    static const char *const bad[] = {"",
+                                      "1",
+                                      "m",
+                                      "1h1h",
+                                      "30m1h",
+                                      "-1s",
+                                      "1 s",
+                                      "1s ",
+                                      "1x",
+                                      "1.5h",
+                                      "99999999999999999d",
                                       "106751991168d"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(text_duration_ms(slice_of(bad[i]), &ms));
@@ -165,8 +183,8 @@ static void base64_vectors(void **state)
 static void base64_is_strict(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"Z",    "Zg",   "Zg=",  "Zg==Zg==", "Z===", "====",
-                                      "Zh==", "Zm9=", "Zm\n=", "Zg=v",    " Zg="};
+    static const char *const bad[] = {
+        "Z", "Zg", "Zg=", "Zg==Zg==", "Z===", "====", "Zh==", "Zm9=", "Zm\n=", "Zg=v", " Zg="};
     unsigned char out[16];
     size_t n = 99;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
