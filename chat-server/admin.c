@@ -85,7 +85,7 @@ int room_add_command(struct app_io *io, struct store *s, const char *domain, int
     const char *members = "";
     const struct app_option options[] = {
         {"description", &description, NULL}, {"members", &members, NULL}, {0}};
-    OWN(own_buf) struct buf list;
+    OWN(own_buf) struct buf list = {0};
     struct err e = {0};
     int operands = 0;
     char uri[256];
@@ -111,7 +111,7 @@ int user_add_command(struct app_io *io, struct store *s, const char *domain, int
 {
     const char *display = NULL;
     const struct app_option options[] = {{"name", &display, NULL}, {0}};
-    OWN(own_buf) struct buf uri;
+    OWN(own_buf) struct buf uri = {0};
     struct err e = {0};
     int operands = 0;
 
@@ -143,7 +143,7 @@ static void put_json(struct app_io *io, struct buf *b)
 static int show_room(void *arg, const struct directory_room *r, struct err *e)
 {
     struct app_io *io = arg;
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     (void)e;
     if (io->json) {
@@ -173,7 +173,7 @@ static int show_room(void *arg, const struct directory_room *r, struct err *e)
 static int show_user(void *arg, const struct directory_user *u, struct err *e)
 {
     struct app_io *io = arg;
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     (void)e;
     buf_init(&b, ADMIN_MAX_LIST);

@@ -120,9 +120,9 @@ static void put_from(struct buf *b, const struct link *l)
 static int64_t send_request(struct link *l, const char *method, bool in_dialog, int64_t cseq,
                             const char *extra, const char *type, struct slice body, struct err *e)
 {
-    OWN(own_buf) struct buf b;
-    OWN(own_buf) struct buf from;
-    OWN(own_buf) struct buf to;
+    OWN(own_buf) struct buf b = {0};
+    OWN(own_buf) struct buf from = {0};
+    OWN(own_buf) struct buf to = {0};
 
     buf_init(&b, SIP_MAX_MESSAGE);
     buf_init(&from, 1024);
@@ -209,7 +209,7 @@ static int64_t send_envelope(struct link *l, const struct buf *b, struct err *e)
 int64_t link_command(struct link *l, enum xccos_command command, struct slice room, int64_t count,
                      struct err *e)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     buf_init(&b, 8 * 1024);
     xccos_write_command(&b, ++l->envid, command, room, count);
@@ -219,7 +219,7 @@ int64_t link_command(struct link *l, enum xccos_command command, struct slice ro
 
 int64_t link_post(struct link *l, struct slice room, struct slice text, struct err *e)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     buf_init(&b, SIP_MAX_MESSAGE - SIP_MAX_HEAD);
     xccos_write_post(&b, ++l->envid, room, slice_of(l->user), text);
@@ -231,7 +231,7 @@ int64_t link_post(struct link *l, struct slice room, struct slice text, struct e
 
 static void answer_request(struct link *l, const struct sip *m, int status, const char *reason)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     buf_init(&b, SIP_MAX_HEAD);
     sip_write_response(&b, m, status, reason, slice_of(l->tag));

@@ -39,7 +39,7 @@ void command_reply(struct request *q, struct buf *b)
 
 void command_refuse(struct request *q, int code)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     (void)command_open(q, &b, code);
     command_reply(q, &b);
@@ -55,7 +55,7 @@ void command_finish(struct request *q, int code)
 
 static void do_requri(struct request *q)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     (void)command_open(q, &b, XCCOS_OK);
     xccos_put_server(&b, slice_of(q->server->pool));
@@ -65,7 +65,7 @@ static void do_requri(struct request *q)
 
 static void do_server_info(struct request *q)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     (void)command_open(q, &b, XCCOS_OK);
     xccos_put_info(&b, slice_of(q->server->domain), q->x.info_type, clock_wall_us());
@@ -95,7 +95,7 @@ static bool room_matches(const struct request *q, const struct lookup_room *r)
 
 static void list_found(struct request *q)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (q->lookup->class < 0) {
         command_finish(q, XCCOS_UNAVAILABLE);

@@ -34,7 +34,7 @@ OWN_DEFINE(dialog, struct dialog, dialog_free)
 
 static char *local_address(const struct sip *invite, const char *tag)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
     size_t n;
 
     buf_init(&b, SIP_MAX_HEAD);
@@ -134,7 +134,7 @@ bool dialog_expired(const struct conn *c, int64_t now_ms)
 
 void dialog_send(struct conn *c, struct dialog *d, struct slice envelope, bool notify)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (!c->stream)
         return;

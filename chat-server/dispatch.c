@@ -43,7 +43,7 @@ static const char *reason_of(int status)
 void request_answer_body(struct request *q, int status, const char *extra, const char *type,
                          struct slice body)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (q->answered)
         return;
@@ -99,7 +99,7 @@ enum { NEEDS_SIGN_IN = 1, NEEDS_DIALOG = 2 };
 
 static void do_invite(struct request *q)
 {
-    OWN(own_buf) struct buf extra;
+    OWN(own_buf) struct buf extra = {0};
     struct chat_server *s = q->server;
 
     if (q->conn->dialog_count >= CHAT_MAX_DIALOGS && !dialog_find(q->conn, sip_call_id(q->sip))) {
@@ -125,7 +125,7 @@ static void do_invite(struct request *q)
 
 static void do_update(struct request *q)
 {
-    OWN(own_buf) struct buf extra;
+    OWN(own_buf) struct buf extra = {0};
 
     buf_init(&extra, 128);
     buf_format(&extra, "Supported: timer\r\nSession-Expires: %lld;refresher=uac\r\n",

@@ -98,7 +98,7 @@ static void read_decided(void *arg, const struct published *published)
 {
     OWN(own_page) struct page *p = arg;
     struct request *q = p->q;
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (published->class != 0) {
         command_finish(q, XCCOS_UNAVAILABLE);

@@ -70,7 +70,7 @@ static void put_result(struct request *q, struct buf *b, uint64_t envid)
 
 static void reply_joined(struct request *q)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
     bool single = q->x.command == XCCOS_JOIN;
     int code = single ? q->codes[0] : XCCOS_OK;
 
@@ -197,7 +197,7 @@ static void part_decided(void *arg, const struct published *p)
 {
     struct request *q = arg;
     struct member *m = room_member(q->conn, slice_of(q->x.rooms[0]));
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (p->class != 0 || !m) {
         if (p->class == ERR_DOUBT || p->class == ERR_STOPPED)

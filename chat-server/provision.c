@@ -15,7 +15,7 @@ static void put_property(struct buf *b, const char *name, struct slice value)
 
 void provision_subscribe(struct request *q)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
     struct slice pool = slice_of(q->server->pool);
 
     if (!slice_is(slice_trim(sip_header(q->sip, "event")), PROVISION_EVENT)) {

@@ -167,7 +167,7 @@ static void tell(const struct member *m, struct slice envelope)
 
 void room_tell_message(struct room *r, const struct xccos_message *message)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     /* A repeated request finds its first record; then everybody has it already. */
     if (message->chat_id <= r->last_chat_id || !r->members)
@@ -197,7 +197,7 @@ static void tell_others(const struct member *m, struct slice envelope)
 
 void room_tell_joined(const struct member *m)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
     const struct xccos_user u = {slice_of(m->conn->user), slice_of(m->conn->name)};
 
     if (elsewhere_too(m))
@@ -210,7 +210,7 @@ void room_tell_joined(const struct member *m)
 
 static void tell_parted(const struct member *m)
 {
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
 
     if (elsewhere_too(m))
         return;

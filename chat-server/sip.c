@@ -5,7 +5,9 @@
 
 #include <osipparser2/osip_message.h>
 #include <osipparser2/osip_parser.h>
+#include <osipparser2/osip_port.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,9 +98,42 @@ int sip_frame(struct slice in, size_t max, struct sip_frame *out, struct err *e)
 
 /* ---- reading ---- */
 
+/* It would write what it dislikes to standard output. */
+static void no_trace(const char *file, int line, osip_trace_level_t level, const char *format,
+                     va_list args)
+{
+    (void)file;
+    (void)line;
+    (void)level;
+    (void)format;
+    (void)args;
+}
+
 static void parser_start(void)
 {
+    osip_trace_initialize_func(OSIP_FATAL, no_trace);
     (void)parser_init();
+}
+
+/* The body stays out of libosip2's hands, which would look into its MIME parts: the headers that
+ * announce it get names it does not know. */
+static char *head_alone(struct slice head)
+{
+    char *copy = slice_dup(head);
+
+    for (size_t i = 0; copy && i < head.n;) {
+        const char *end = memchr(copy + i, '\n', head.n - i);
+        struct slice name = {copy + i, strcspn(copy + i, ":\r\n")};
+
+        bool folded = copy[i] == ' ' || copy[i] == '\t';
+
+        if (!folded &&
+            (header_is(name, "content-length", "l") || header_is(name, "content-type", "c")))
+            copy[i] = 'X';
+        i = end ? (size_t)(end - copy) + 1 : head.n;
+    }
+
+    return copy;
 }
 
 static char *param_of(osip_list_t *params, const char *name)
@@ -166,10 +201,10 @@ int sip_parse(struct sip **out, struct slice head, struct slice body, struct err
     OWN(own_sip) struct sip *s = calloc(1, sizeof *s);
 
     (void)pthread_once(&once, parser_start);
-    if (!s || osip_message_init(&s->m) != 0)
+    OWN(own_mem) char *alone = head_alone(head);
+    if (!s || !alone || osip_message_init(&s->m) != 0)
         return err_memory(e, "SIP message");
-    /* The body stays out of libosip2's hands: it would look into multipart and MIME. */
-    if (osip_message_parse(s->m, head.p, head.n) != 0)
+    if (osip_message_parse(s->m, alone, head.n) != 0)
         return err_set(e, ERR_REJECTED, "SIP message: malformed head");
     int r = check_parsed(s, e);
     if (r < 0)
