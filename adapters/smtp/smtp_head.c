@@ -56,6 +56,7 @@ static void put_subject(struct smtp_mail *m, const char *start)
     }
     if (m->unit->parts > 1)
         buf_format(&text, " (part %u of %u)", m->unit->part, m->unit->parts);
+    m->head.failed |= text.failed;
     smtp_header(&m->head, "Subject", buf_view(&text));
 }
 

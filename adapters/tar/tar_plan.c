@@ -120,7 +120,8 @@ static int add_member(struct planner *p, const struct tar_member *m, struct err 
 
 /* "records/<letters of the name>-<12 digits of the stream's digest>.ndjson": the same for the same
  * stream in every batch, and plain ASCII on every file system. */
-static void name_room(const struct mgc_room *room, const char *suffix, char *out, size_t size)
+static int name_room(const struct mgc_room *room, const char *suffix, char *out, size_t size,
+                     struct err *e)
 {
     char safe[SAFE_NAME_MAX + 1];
     size_t n = 0;
@@ -137,17 +138,20 @@ static void name_room(const struct mgc_room *room, const char *suffix, char *out
         n--;
     safe[n] = '\0';
 
-    struct buf stream;
+    OWN(own_buf) struct buf stream;
     buf_init(&stream, 64 * 1024);
     buf_add(&stream, room->source.p, (size_t)room->source.n);
     buf_format(&stream, "%c%lld%c", 0, (long long)room->epoch, 0);
     buf_add(&stream, room->uri.p, (size_t)room->uri.n);
+    int rc = buf_ok(&stream, "room name", e);
+    if (rc)
+        return rc;
     uint8_t digest[SHA256_SIZE];
     char hex[SHA256_HEX];
     sha256(stream.p, stream.n, digest);
     hex_encode(digest, SHA256_SIZE, hex);
-    buf_done(&stream);
     (void)snprintf(out, size, "records/%s%s%.12s%s.ndjson", safe, n ? "-" : "", hex, suffix);
+    return 0;
 }
 
 static void put_stream(struct buf *b, const struct mgc_room *room)
@@ -171,7 +175,9 @@ static int open_room(struct planner *p, const struct mgc_record *r, struct err *
         (void)snprintf(suffix, sizeof suffix, "-%llu", (unsigned long long)r->index);
     else
         t->rooms_seen = t->index + 1;
-    name_room(r->room, suffix, t->member.name, sizeof t->member.name);
+    int rc = name_room(r->room, suffix, t->member.name, sizeof t->member.name, e);
+    if (rc)
+        return rc;
 
     struct buf *b = &p->text;
     buf_text(b, ",\n{");
@@ -187,11 +193,10 @@ static int open_room(struct planner *p, const struct mgc_record *r, struct err *
         put_text(b, "name", who->name);
         put_time(b, "since", who->since_us);
         buf_char(b, '}');
-        if (b->n > ENTRY_MAX / 2) {
-            int rc = flush_text(p, e);
-            if (rc)
-                return rc;
-        }
+        if (b->n > ENTRY_MAX / 2)
+            rc = flush_text(p, e);
+        if (rc)
+            return rc;
     }
     buf_text(b, "],\"flagged\":[");
     return flush_text(p, e);

@@ -142,7 +142,7 @@ static void start(struct fixture *f, const struct subject *s)
     const char *base = getenv("HOLDFAST_TEST_SCRATCH");
     (void)snprintf(f->root, sizeof f->root, "%s/contract.XXXXXX", base ? base : "/tmp");
     assert_non_null(mkdtemp(f->root));
-    host_init(&f->host, s->name, f->root);
+    host_init(&f->host, HOLDFAST_MODULES, s->name, f->root);
     choose_target(f);
     if (s->option)
         host_option(&f->host, s->option, s->value);

@@ -37,7 +37,6 @@ struct noted {
 struct host {
     struct mgc_host api;
     const struct mgc_adapter *adapter;
-    void *module;
     struct sample *sample;
     struct noted *noted;
     uint64_t place;
@@ -49,8 +48,11 @@ struct host {
     int cancel_at_next; /* cancels instead */
 };
 
-/* Loads mgc_<name>.so. scratch is a folder of the caller's. Fails the test when it can't. */
-void host_init(struct host *h, const char *name, const char *scratch);
+/* Loads modules/mgc_<name>.so. scratch is a folder of the caller's. Fails the test when it can't.
+ */
+void host_init(struct host *h, const char *modules, const char *name, const char *scratch);
+/* The same with a module that is linked in. */
+void host_init_linked(struct host *h, mgc_adapter_entry *entry, const char *scratch);
 void host_done(struct host *h);
 /* Option values as text; the rest is as the module's table says. */
 void host_option(struct host *h, const char *name, const char *value);

@@ -29,7 +29,7 @@ static void start(struct fixture *f, const struct peer_script *script,
 {
     *f = (struct fixture){.root = "/tmp/smtp-replies.XXXXXX"};
     assert_non_null(mkdtemp(f->root));
-    host_init(&f->host, "smtp", f->root);
+    host_init(&f->host, HOLDFAST_MODULES, "smtp", f->root);
     f->peer = peer_start(script);
     host_option(&f->host, "server", peer_address(f->peer));
     host_option(&f->host, "from", "archive@example.test");
