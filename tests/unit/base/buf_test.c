@@ -2,6 +2,8 @@
 #include "base/buf.h"
 #include "base/own.h"
 
+#include "sweep.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -109,6 +111,26 @@ static void an_empty_buffer_has_a_view(void **state)
     assert_int_equal(buf_view(&b).n, 0);
 }
 
+static int one_filling(void)
+{
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 100000);
+    for (int i = 0; i < 300; i++) {
+        buf_format(&b, "%0300d", i);
+        buf_i64(&b, i);
+        char *room = buf_reserve(&b, 20);
+        if (room)
+            buf_commit(&b, 20);
+    }
+    return buf_ok(&b, "text", NULL);
+}
+
+static void out_of_memory_is_survived(void **state)
+{
+    (void)state;
+    sweep(one_filling);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +140,7 @@ int main(void)
         cmocka_unit_test(format_over_the_maximum_adds_nothing),
         cmocka_unit_test(reserve_commit_drop_detach),
         cmocka_unit_test(an_empty_buffer_has_a_view),
+        cmocka_unit_test(out_of_memory_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
