@@ -45,8 +45,12 @@ static int put_members(struct buf *b, const char *list, const char *domain, stru
     return buf_ok(b, "--members", e);
 }
 
-static int one_operand(int r, int operands, const char *usage, struct err *e)
+static int one_operand(const struct app_option *options, int argc, char **argv, const char *usage,
+                       struct err *e)
 {
+    int operands = 0;
+    int r = app_options(options, argc, argv, &operands, e);
+
     if (r == 0 && operands != 1)
         return err_set(e, ERR_CONFIG, "usage: holdfast %s", usage);
 
@@ -87,11 +91,10 @@ int room_add_command(struct app_io *io, struct store *s, const char *domain, int
         {"description", &description, NULL}, {"members", &members, NULL}, {0}};
     OWN(own_buf) struct buf list = {0};
     struct err e = {0};
-    int operands = 0;
     char uri[256];
 
     buf_init(&list, ADMIN_MAX_LIST);
-    int r = one_operand(app_options(options, argc, argv, &operands, &e), operands,
+    int r = one_operand(options, argc, argv,
                         "room add NAME [--description TEXT] [--members USER,...]", &e);
     if (r == 0)
         r = put_members(&list, members, domain, &e);
@@ -113,11 +116,9 @@ int user_add_command(struct app_io *io, struct store *s, const char *domain, int
     const struct app_option options[] = {{"name", &display, NULL}, {0}};
     OWN(own_buf) struct buf uri = {0};
     struct err e = {0};
-    int operands = 0;
 
     buf_init(&uri, 1024);
-    int r = one_operand(app_options(options, argc, argv, &operands, &e), operands,
-                        "user add NAME [--name DISPLAY]", &e);
+    int r = one_operand(options, argc, argv, "user add NAME [--name DISPLAY]", &e);
     if (r == 0) {
         put_user(&uri, slice_of(argv[0]), domain);
         r = buf_ok(&uri, "user name", &e);
