@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sweep on SQLite and on a private PostgreSQL: it deletes what is archived and nothing else,
+ * keeps the hashes, and a kill in its middle leaves whole steps.
+ */
+#include "retention/sweep.h"
+
+#include "base/own.h"
+#include "mgccomp/incident.h"
+#include "retention/sweep_hashes.h"
+#include "tests/contract/feed.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+static const char *scratch;
+
+struct fixture {
+    const char *postgres; /* NULL: SQLite */
+    char url[600];
+    struct staging *st;
+    struct capture_writer *w;
+    struct staging_position at;
+    struct feed feed;
+    struct feed_stream room, other;
+    struct capture_outcome out;
+    struct ledger_batch batch;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static void open_staging(struct fixture *f)
+{
+    int64_t generation = 0;
+    ok(staging_open(&f->st, f->url, &f->e), &f->e);
+    ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
+    ok(capture_writer_new(&f->w, f->st, generation, &f->e), &f->e);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = *state;
+    (void)snprintf(f->url, sizeof f->url, "%s", feed_database(f->postgres, scratch));
+    open_staging(f);
+    f->at = (struct staging_position){.part = 0};
+    f->feed = (struct feed){0};
+    f->room = (struct feed_stream){.source = "sip:pool.example.test",
+                                   .subject = "ma-chan://example.test/one"};
+    f->other = (struct feed_stream){.source = "sip:pool.example.test",
+                                    .subject = "ma-chan://example.test/two"};
+    ok(ledger_add(f->st, SLICE("a"), SLICE("plain"), true, 2, &f->e), &f->e);
+    return 0;
+}
+
+static void close_staging(struct fixture *f)
+{
+    capture_writer_free(f->w);
+    staging_close(f->st);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    close_staging(f);
+    feed_done(&f->feed);
+    return 0;
+}
+
+static void capture(struct fixture *f)
+{
+    ok(capture_write(f->w, f->feed.items, f->feed.n, &f->at, 1, &f->out, &f->e), &f->e);
+    feed_clear(&f->feed);
+}
+
+static void posts(struct fixture *f, struct feed_stream *s, int n)
+{
+    for (int i = 0; i < n; i++) {
+        feed_post(&f->feed, s);
+        if (f->feed.n == 5000)
+            capture(f);
+    }
+    if (f->feed.n)
+        capture(f);
+}
+
+static int64_t number(struct fixture *f, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t v = -1;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &f->e), &f->e);
+    return v;
+}
+
+static void run_sql(struct fixture *f, const char *sql)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+/* Everything captured goes through the ledger as verified. */
+static void archive(struct fixture *f)
+{
+    const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
+    struct ledger_instance i = {.id = 1, .name = "a"};
+    struct slice none = {0};
+    ok(ledger_cut(f->st, &i, &due, &f->batch, &f->e), &f->e);
+    ok(ledger_attempt(f->st, &f->batch, &f->e), &f->e);
+    ok(ledger_settle(f->st, &f->batch, 0, f->batch.records - 1, "done", SLICE("[]"), none, &f->e),
+       &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "settled", none, &f->e), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "verified", none, &f->e), &f->e);
+}
+
+static int64_t sweep(struct fixture *f)
+{
+    int64_t rows = -1;
+    ok(sweep_once(f->st, &rows, &f->e), &f->e);
+    return rows;
+}
+
+static void only_what_is_archived_goes(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 5);
+    assert_int_equal(sweep(f), 0);
+    archive(f);
+    posts(f, &f->room, 2);
+    assert_int_equal(sweep(f), 5);
+    assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 2);
+    assert_int_equal(number(f, "SELECT min(sequence) FROM record"), 6);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 5);
+    assert_int_equal(number(f, "SELECT deleted FROM stream"), 5);
+}
+
+static void without_read_back_nothing_goes(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 5);
+    archive(f);
+    run_sql(f, "UPDATE instance SET readback = 1");
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE instance SET readback = 2, required = 0");
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE instance SET required = 1");
+    assert_int_equal(sweep(f), 5);
+}
+
+static void a_second_instance_holds_what_it_lacks(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 5);
+    archive(f);
+    ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), true, 0, &f->e), &f->e);
+    assert_int_equal(sweep(f), 0);
+    ok(ledger_retire(f->st, SLICE("b"), SLICE("test"), &f->e), &f->e);
+    assert_int_equal(sweep(f), 5);
+}
+
+static void hashes_of_the_deleted_stay(void **state)
+{
+    struct fixture *f = *state;
+    struct slice third;
+    for (int i = 0; i < 6; i++) {
+        feed_post(&f->feed, &f->room);
+        feed_post(&f->feed, &f->other);
+    }
+    third = f->feed.items[4].raw;
+    capture(f);
+    archive(f);
+    assert_int_equal(sweep(f), 12);
+    assert_int_equal(number(f, "SELECT count(*) FROM deleted WHERE first = 1 AND last = 6"), 2);
+    assert_int_equal(number(f, "SELECT length(hashes) FROM deleted WHERE stream = 1"), 192);
+    /* A late repeat is told from a fork. */
+    feed_put(&f->feed, third);
+    capture(f);
+    assert_int_equal(f->out.duplicates, 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident"), 0);
+    run_sql(f, "UPDATE deleted SET deleted_us = 1 WHERE stream = 1");
+    ok(sweep_prune(f->st, INT64_C(1000000), &f->e), &f->e);
+    assert_int_equal(number(f, "SELECT count(*) FROM deleted"), 1);
+}
+
+static void an_incident_stops_it_before_its_first_row(void **state)
+{
+    struct fixture *f = *state;
+    bool opened = false;
+    struct incident i = {.kind = INCIDENT_GAP,
+                         .object = SLICE("test"),
+                         .stream = 2,
+                         .source = SLICE("sip:pool.example.test"),
+                         .subject = SLICE("ma-chan://example.test/two"),
+                         .part = -1,
+                         .opened_us = 1,
+                         .detail = SLICE("test")};
+    posts(f, &f->room, 3);
+    posts(f, &f->other, 1);
+    posts(f, &f->room, 3);
+    archive(f);
+    {
+        OWN(own_staging_txn) struct staging_txn t = {0};
+        ok(staging_begin(f->st, &t, &f->e), &f->e);
+        ok(incident_open(&t, &i, &opened, &f->e), &f->e);
+        ok(staging_commit(&t, &f->e), &f->e);
+    }
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT min(pos) FROM record"), 3);
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE incident SET stream = NULL, source = 'sip:elsewhere'");
+    assert_int_equal(sweep(f), 4);
+
+    /* Of a whole source, of a partition, and a backlog, which shuts nothing. */
+    posts(f, &f->room, 3);
+    archive(f);
+    run_sql(f, "UPDATE incident SET source = 'sip:pool.example.test'");
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE incident SET source = NULL, part = 0");
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE incident SET kind = 'backlog'");
+    assert_int_equal(sweep(f), 3);
+}
+
+static void who_left_is_forgotten_with_the_leave(void **state)
+{
+    struct fixture *f = *state;
+#define WHO(name) "\"participant\":\"sip:" name "@x.test\",\"endpoint\":\"e\",\"name\":\"" name "\""
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, WHO("ann")));
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, WHO("bob")));
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_LEAVE, WHO("ann")));
+    capture(f);
+    archive(f);
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_LEAVE, WHO("bob")));
+    capture(f);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence"), 2);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence"), 1);
+    archive(f);
+    assert_int_equal(sweep(f), 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence"), 0);
+}
+
+static void steps_add_up(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 25000);
+    archive(f);
+    assert_int_equal(sweep(f), 25000);
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 0);
+    assert_int_equal(number(f, "SELECT CAST(sum(last - first + 1) AS BIGINT) FROM deleted"), 25000);
+}
+
+static void a_kill_leaves_whole_steps(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 30000);
+    archive(f);
+    close_staging(f);
+    for (int ms = 5; ms <= 125; ms += 40) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct staging *st = NULL;
+            int64_t rows = 0;
+            if (staging_open(&st, f->url, NULL) == 0)
+                (void)sweep_once(st, &rows, NULL);
+            _exit(0);
+        }
+        (void)poll(NULL, 0, ms); /* the moment of the kill is the input here */
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+    }
+    open_staging(f);
+    /* The server may still be at the dead client's last step: wait for its gate. */
+    run_sql(f, "UPDATE gate SET version = version + 1");
+    int64_t left = number(f, "SELECT count(*) FROM record");
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 30000 - left);
+    assert_int_equal(number(f, "SELECT CAST(COALESCE(sum(last - first + 1), 0) AS BIGINT)"
+                               " FROM deleted"),
+                     30000 - left);
+    assert_int_equal(sweep(f), left);
+}
+
+#define CASE(f, fn)                                                                                \
+    {                                                                                              \
+#fn, fn, set_up, tear_down, f                                                              \
+    }
+#define CASES(f)                                                                                   \
+    CASE(f, only_what_is_archived_goes), CASE(f, without_read_back_nothing_goes),                  \
+        CASE(f, a_second_instance_holds_what_it_lacks), CASE(f, hashes_of_the_deleted_stay),       \
+        CASE(f, an_incident_stops_it_before_its_first_row),                                        \
+        CASE(f, who_left_is_forgotten_with_the_leave), CASE(f, steps_add_up),                      \
+        CASE(f, a_kill_leaves_whole_steps)
+
+int main(void)
+{
+    static struct fixture sqlite;
+    static struct fixture pg;
+    scratch = getenv("HOLDFAST_TEST_SCRATCH");
+    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
+    if (!scratch || !pg.postgres) {
+        (void)fprintf(stderr, "run me through tests/parts/with postgres -- sweep_test\n");
+        return 2;
+    }
+    const struct CMUnitTest on_sqlite[] = {CASES(&sqlite)};
+    const struct CMUnitTest on_postgres[] = {CASES(&pg)};
+    int failed = cmocka_run_group_tests_name("SQLite", on_sqlite, NULL, NULL);
+    failed += cmocka_run_group_tests_name("PostgreSQL", on_postgres, NULL, NULL);
+    return failed ? 1 : 0;
+}
