@@ -304,6 +304,26 @@ void file_unlock(int lock_fd)
         (void)close(lock_fd);
 }
 
+int file_scratch(const char *dir, FILE **out, struct err *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/scratch.XXXXXX", dir);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return err_set(e, ERR_CONFIG, "path is over %d bytes", PATH_MAX - 1);
+    /* Not O_TMPFILE: some file systems have none. */
+    OWN(own_fd) int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return fail(e, "create a scratch file in", dir);
+    if (unlink(path) < 0)
+        return fail(e, "unlink", path);
+    FILE *f = fdopen(fd, "w+");
+    if (!f)
+        return fail(e, "open a scratch file in", dir);
+    fd = -1;
+    *out = f;
+    return 0;
+}
+
 int file_sweep_temps(const char *dir, struct err *e)
 {
     OWN(own_dir) DIR *d = opendir(dir);

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <stdio.h>
 #include <sys/types.h>
 
 /* Makes a folder and its parents, mode 0700, each synced into its parent. Existing is success. */
@@ -45,6 +46,9 @@ void file_unlock(int lock_fd);
 
 /* Removes a folder's temporary leftovers (*.tmp.*) of crashed writers. */
 int file_sweep_temps(const char *dir, struct err *e);
+/* A new file without a name in dir, to be written and read back: gone when it is closed, and when
+ * the process dies. The caller closes it. */
+int file_scratch(const char *dir, FILE **out, struct err *e);
 /* Removes a folder and everything in it, not following links. */
 int file_remove_tree(const char *path, struct err *e);
 

@@ -2,11 +2,11 @@
 #include "adapters/smtp/smtp_mail.h"
 
 #include "adapters/smtp/smtp_transcript.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/own.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 enum { HEAD_MAX = 256 * 1024, NAME_SHOWN = 120 };
@@ -16,18 +16,6 @@ static bool is_line(const struct mgc_record *r)
     if ((r->flags & MGC_RECORD_UNREADABLE) || r->raw.n == 0)
         return false;
     return !memchr(r->raw.p, '\n', (size_t)r->raw.n);
-}
-
-static int scratch_file(const char *folder, FILE **out, struct err *e)
-{
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(e, ERR_RETRY, "scratch file in %s", folder);
-    *out = fdopen(fd, "w+");
-    if (*out)
-        return 0;
-    (void)close(fd);
-    return err_errno(e, ERR_RETRY, "scratch file in %s", folder);
 }
 
 static int append(FILE *f, const struct buf *b, struct err *e)
@@ -91,11 +79,11 @@ int smtp_mail_begin(struct smtp_mail *m, const struct mgc_batch *batch,
         buf_init(all[i], HEAD_MAX);
     if (!m->records_hash)
         return err_memory(e, "mail digest");
-    int rc = scratch_file(batch->scratch, &m->transcript, e);
+    int rc = file_scratch(batch->scratch, &m->transcript, e);
     if (!rc)
-        rc = scratch_file(batch->scratch, &m->records, e);
+        rc = file_scratch(batch->scratch, &m->records, e);
     if (!rc)
-        rc = scratch_file(batch->scratch, &m->exceptions, e);
+        rc = file_scratch(batch->scratch, &m->exceptions, e);
     if (rc)
         return rc;
     if (first->room)

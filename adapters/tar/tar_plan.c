@@ -4,11 +4,11 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/own.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 const char tar_readme[] =
@@ -59,21 +59,6 @@ bool tar_is_line(const struct mgc_record *r)
     if ((r->flags & MGC_RECORD_UNREADABLE) || !r->room || r->raw.n == 0)
         return false;
     return !memchr(r->raw.p, '\n', (size_t)r->raw.n);
-}
-
-static FILE *scratch_file(const char *folder, struct err *e)
-{
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        err_errno(e, ERR_RETRY, "scratch file in %s", folder);
-        return NULL;
-    }
-    FILE *f = fdopen(fd, "w+");
-    if (!f) {
-        err_errno(e, ERR_RETRY, "scratch file in %s", folder);
-        (void)close(fd);
-    }
-    return f;
 }
 
 /* Moves the text gathered so far into the manifest. */
@@ -383,14 +368,11 @@ int tar_plan_make(struct tar_plan *plan, struct tar_source *s, struct err *e)
     p.room.hash = sha256_new();
     if (!p.manifest_hash || !p.room.hash)
         return err_memory(e, "manifest digest");
-    made.manifest = scratch_file(s->batch->scratch, e);
-    if (!made.manifest)
-        return ERR_RETRY;
-    made.members = scratch_file(s->batch->scratch, e);
-    if (!made.members)
-        return ERR_RETRY;
-
-    int rc = tar_source_rewind(s, e);
+    int rc = file_scratch(s->batch->scratch, &made.manifest, e);
+    if (!rc)
+        rc = file_scratch(s->batch->scratch, &made.members, e);
+    if (!rc)
+        rc = tar_source_rewind(s, e);
     if (!rc)
         rc = begin_manifest(&p, e);
     if (!rc)

@@ -7,7 +7,6 @@
 #include "base/xml.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 enum { FLUSH_AT = 64 * 1024 };
@@ -29,18 +28,6 @@ static int flush_text(struct xml_document *d, struct err *e)
 static int flush_when_full(struct xml_document *d, struct err *e)
 {
     return d->text.n < FLUSH_AT && !d->text.failed ? 0 : flush_text(d, e);
-}
-
-static int scratch_file(const char *folder, FILE **out, struct err *e)
-{
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(e, ERR_RETRY, "scratch file in %s", folder);
-    *out = fdopen(fd, "w+");
-    if (*out)
-        return 0;
-    (void)close(fd);
-    return err_errno(e, ERR_RETRY, "scratch file in %s", folder);
 }
 
 static void put_root(struct buf *b, const struct mgc_batch *batch)
@@ -66,7 +53,7 @@ int xml_document_begin(struct xml_document *d, const char *directory, const char
     d->hash = sha256_new();
     if (!d->hash)
         return err_memory(e, "xml digest");
-    int rc = scratch_file(batch->scratch, &d->others, e);
+    int rc = file_scratch(batch->scratch, &d->others, e);
     if (!rc)
         rc = file_temp_open(&d->temp, directory, name, 0440, e);
     if (!rc)

@@ -221,6 +221,24 @@ static void a_tree_is_removed_without_following_links(void **state)
     assert_int_equal(file_remove_tree(at("tree"), NULL), 0);
 }
 
+static void a_scratch_file_has_no_name(void **state)
+{
+    (void)state;
+    struct err e;
+    FILE *f = NULL;
+    assert_int_equal(file_scratch(dir, &f, &e), 0);
+    assert_int_equal(fwrite("held", 1, 4, f), 4);
+    assert_int_equal(fseek(f, 0, SEEK_SET), 0);
+    char back[8];
+    assert_int_equal(fread(back, 1, sizeof back, f), 4);
+    assert_memory_equal(back, "held", 4);
+    struct stat s;
+    assert_int_equal(fstat(fileno(f), &s), 0);
+    assert_int_equal(s.st_nlink, 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(file_scratch("/no/such/folder", &f, &e), ERR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +251,7 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(leftovers_are_swept),
         cmocka_unit_test(a_folder_is_locked_by_one_process),
+        cmocka_unit_test(a_scratch_file_has_no_name),
         cmocka_unit_test(a_tree_is_removed_without_following_links),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
