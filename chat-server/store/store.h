@@ -140,6 +140,17 @@ int store_relayed(struct store *s, int64_t stream, int64_t *sequence, struct err
 /* Notes that the queue has confirmed a stream up to sequence. */
 int store_set_relayed(struct store *s, int64_t stream, int64_t sequence, struct err *e);
 
+/* A record that the queue refused twice alone, or that the store no longer holds: named here, and
+ * passed over by the relay. store_park notes it and moves the stream's `relayed` in one step. */
+struct store_parked {
+    int64_t stream, sequence, since_us;
+    struct slice source, subject, reason;
+};
+typedef int store_parked_fn(void *arg, const struct store_parked *p, struct err *e);
+int store_park(struct store *s, int64_t stream, int64_t sequence, struct slice reason,
+               struct err *e);
+int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err *e);
+
 static inline void own_store(struct store **s)
 {
     store_close(*s);

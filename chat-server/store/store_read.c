@@ -172,18 +172,6 @@ int store_streams(struct store *s, store_stream_fn *visit, void *arg, struct err
     return 0;
 }
 
-int store_relayed(struct store *s, int64_t stream, int64_t *sequence, struct err *e)
-{
-    return db_int(s->db, "SELECT relayed FROM stream WHERE id = $1", DB_ARGS(DB_I(stream)), 0,
-                  sequence, e);
-}
-
-int store_set_relayed(struct store *s, int64_t stream, int64_t sequence, struct err *e)
-{
-    return db_run(s->db, "UPDATE stream SET relayed = $2 WHERE id = $1 AND relayed < $2",
-                  DB_ARGS(DB_I(stream), DB_I(sequence)), NULL, e);
-}
-
 int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct store_result *out,
                     struct err *e)
 {

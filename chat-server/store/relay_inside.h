@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the relay alone. */
+#ifndef CHAT_STORE_RELAY_INSIDE_H
+#define CHAT_STORE_RELAY_INSIDE_H
+
+#include "base/backoff.h"
+#include "chat-server/store/outbox.h"
+#include "chat-server/store/relay.h"
+
+#include <pthread.h>
+
+enum {
+    RELAY_STREAMS = 200000,
+    RELAY_WINDOW = 16 * 1024 * 1024,
+    RELAY_PARTITIONS = 4096, /* partitions above share the last place */
+    RELAY_PART_BYTES = 4 * 1024 * 1024,
+    RELAY_PART_COUNT = 10000,
+    RELAY_ROWS = 200, /* read from the store at once */
+};
+
+/* One message in the producer's hands: the tag of its report. */
+struct relay_flight {
+    struct outbox_stream *stream;
+    int64_t sequence;
+    int64_t stored_us; /* its time, or of one before it; 0: not known */
+    size_t bytes;
+    int32_t partition; /* place in relay.parts it was counted in */
+};
+
+struct relay_part {
+    size_t in_flight, bytes;
+    int64_t last_offset; /* the highest confirmed; -1: none yet */
+};
+
+struct relay {
+    char *store_url, *brokers, *topic, *source;
+    struct kafka_target target;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t work;     /* for the thread: something was stored, or a stop */
+    pthread_cond_t progress; /* for relay_wait */
+    /* Under the mutex: */
+    struct outbox *outbox;
+    bool stopping, scanned, rescan, connected;
+    int64_t stop_ms;
+    uint64_t parked;
+    char problem[200];
+    /* The thread's own: */
+    struct store *store;
+    struct json_doc *json;
+    struct kafka_producer *producer;
+    struct backoff backoff;
+    bool checked; /* the topic was found fit */
+    int32_t partitions;
+    struct relay_part parts[RELAY_PARTITIONS];
+    size_t in_flight;
+    bool failed; /* a report was bad: rewind */
+    bool progressed;
+    int64_t quiet_ms; /* since when nothing was confirmed while something is in flight */
+    int64_t noted_ms;
+    struct outbox_stream *dirty;
+};
+
+void *relay_run(void *relay); /* the thread */
+void relay_lock(struct relay *r);
+void relay_unlock(struct relay *r);
+/* Says what is wrong, once in the log when it changes. NULL: nothing is. */
+void relay_problem(struct relay *r, const struct err *e);
+/* Waits for a condition, under the mutex. */
+void relay_wait_ms(struct relay *r, pthread_cond_t *cond, int64_t ms);
+int relay_open_store(struct relay *r, struct err *e);
+int relay_check_topic(struct relay *r, struct err *e);
+/* Waits, ended early by a stop. */
+void relay_pause(struct relay *r, int64_t ms);
+/* True once the thread is to end whatever is open. */
+bool relay_over(struct relay *r);
+/* Opens what is not open: store, topic check, producer. < 0: not now. */
+int relay_connect(struct relay *r, struct err *e);
+/* Hands one record to the producer. ERR_AGAIN: its queue or the partition's share is full. */
+int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_record *record,
+               struct err *e);
+/* Takes back what is not confirmed; then sends the records that were refused one by one, and parks
+ * those refused twice alone. */
+void relay_repair(struct relay *r);
+/* Names a record that can't be relayed and goes on behind it. */
+int relay_park(struct relay *r, struct outbox_stream *st, int64_t sequence, const char *reason,
+               struct err *e);
+/* Writes down what was confirmed, when it is time or `now`. */
+void relay_note(struct relay *r, bool now);
+
+#endif
