@@ -26,8 +26,9 @@ struct capture {
     struct backoff backoff;
     pthread_mutex_t lock; /* of state */
     struct capture_state state;
-    char told[300]; /* the trouble that was logged last */
-    bool faulty;    /* a partition stands still: its problem stays to be seen */
+    int told; /* class of the trouble that was logged last; 0: all is well */
+    int64_t told_ms;
+    bool faulty; /* a partition stands still: its problem stays to be seen */
 };
 
 /* capture_trouble.c */

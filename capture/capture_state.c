@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What status shows of capture, and its log lines: one for each new trouble, one at its end. */
+/* What status shows of capture, and its log lines: one when a trouble begins, one a minute while it
+ * lasts (texts of libraries differ from try to try), one at its end. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "capture/capture_inside.h"
 
 #include <stdio.h>
-#include <string.h>
 
-static void set_text(char *out, size_t size, const char *text)
-{
-    (void)snprintf(out, size, "%s", text);
-}
+enum { TELL_AGAIN_MS = 60000 };
 
 void capture_trouble(struct capture *c, const char *event, const struct err *e)
 {
     (void)pthread_mutex_lock(&c->lock);
-    set_text(c->state.problem, sizeof c->state.problem, e->text);
+    (void)snprintf(c->state.problem, sizeof c->state.problem, "%.299s", e->text);
     (void)pthread_mutex_unlock(&c->lock);
-    if (strncmp(c->told, e->text, sizeof c->told - 1) == 0)
+    int64_t now_ms = clock_mono_ms();
+    if (c->told == e->class && now_ms - c->told_ms < TELL_AGAIN_MS)
         return;
-    set_text(c->told, sizeof c->told, e->text);
+    c->told = e->class;
+    c->told_ms = now_ms;
     log_error(event, e, "records=%llu", (unsigned long long)c->state.stored);
 }
 
@@ -32,8 +31,8 @@ void capture_well(struct capture *c)
         c->state.problem[0] = '\0';
     (void)pthread_mutex_unlock(&c->lock);
     backoff_reset(&c->backoff);
-    if (c->told[0] && !c->faulty) {
-        c->told[0] = '\0';
+    if (c->told && !c->faulty) {
+        c->told = 0;
         log_event(LOG_INFO, "capture.well", "records=%llu", (unsigned long long)c->state.stored);
     }
 }

@@ -89,7 +89,7 @@ static void outside(const struct kafka *s, struct place *p, int64_t pos)
 static int compare(const struct kafka *s, const struct staging_position *at, struct place *p,
                    struct err *e)
 {
-    OWN(own_buf) struct buf value;
+    OWN(own_buf) struct buf value = {0};
     uint8_t hash[SHA256_SIZE];
     int64_t low = 0;
     int64_t high = 0;

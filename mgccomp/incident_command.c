@@ -241,7 +241,7 @@ static void as_page(struct buf *b, const struct incident *i)
 static int show_one(void *arg, const struct incident *i, struct err *e)
 {
     struct listing *l = arg;
-    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf b = {0};
     if (i->id != l->wanted)
         return 0;
     buf_init(&b, 64 * 1024);

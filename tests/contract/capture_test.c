@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The capture service end to end: the embedded queue into SQLite, and Kafka into PostgreSQL, with
+ * parts that go away and come back.
+ */
+#include "base/clock.h"
+#include "base/own.h"
+#include "mgccomp/incident.h"
+#include "tests/contract/feed.h"
+#include "tests/contract/queues.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+extern char **environ;
+
+static const char *scratch;
+
+enum { PATIENCE_MS = 60000, PARTITIONS = 3 };
+
+struct fixture {
+    bool services;
+    char url[600];
+    struct queue q;
+    struct staging *st;
+    struct wake captured;
+    struct capture *c;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static void start(struct fixture *f, struct capture **c)
+{
+    const struct capture_options o = {.staging = f->st,
+                                      .batch_records = 100,
+                                      .captured = &f->captured,
+                                      .embedded = f->services ? NULL : &f->q.embedded,
+                                      .kafka = f->services ? &f->q.target : NULL};
+    ok(capture_start(c, &o, &f->e), &f->e);
+}
+
+static int set_up_with(struct fixture *f, int partitions)
+{
+    const char *postgres = f->services ? getenv("HOLDFAST_TEST_POSTGRES") : NULL;
+    (void)snprintf(f->url, sizeof f->url, "%s", feed_database(postgres, scratch));
+    f->c = NULL;
+    assert_true(wake_init(&f->captured));
+    ok(staging_open(&f->st, f->url, &f->e), &f->e);
+    queue_make(&f->q, f->services, scratch, partitions);
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(*state, PARTITIONS);
+}
+
+static int set_up_one(void **state)
+{
+    return set_up_with(*state, 1);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    capture_stop(f->c);
+    staging_close(f->st);
+    queue_done(&f->q);
+    wake_done(&f->captured);
+    return 0;
+}
+
+static int64_t number(struct fixture *f, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t v = -1;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &f->e), &f->e);
+    return v;
+}
+
+static const char count[] = "SELECT count(*) FROM record";
+static const char open_incidents[] = "SELECT count(*) FROM incident WHERE closed_us IS NULL";
+
+static void wait_for(struct fixture *f, const char *sql, int64_t n)
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (number(f, sql) < n) {
+        if (clock_mono_ms() > until)
+            fail_msg("%s: not %lld within a minute", sql, (long long)n);
+        (void)poll(NULL, 0, 20);
+    }
+    assert_int_equal(number(f, sql), n);
+}
+
+/* Waits until capture says something is wrong. */
+static void wait_for_problem(struct capture *c, struct capture_state *s)
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    for (capture_state(c, s); s->problem[0] == '\0'; capture_state(c, s)) {
+        assert_true(clock_mono_ms() < until);
+        (void)poll(NULL, 0, 20);
+    }
+}
+
+static int compare_head(void *arg, const struct store_stream *s, struct err *e)
+{
+    struct fixture *f = arg;
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    ok(staging_reader(f->st, &db, e), e);
+    ok(db_int(db,
+              "SELECT count(*) FROM stream WHERE subject = $1 AND epoch = $2 AND sequence = $3 AND"
+              " hash = $4 AND captured = $3",
+              DB_ARGS(DB_T(s->subject), DB_I(s->epoch), DB_I(s->sequence),
+                      DB_B(((struct slice){(const char *)s->hash, SHA256_SIZE}))),
+              0, &n, e),
+       e);
+    assert_int_equal(n, 1);
+    return 0;
+}
+
+/* Every stream of the store is captured to its head, and nothing is wrong. */
+static void all_captured(struct fixture *f)
+{
+    wait_for(f, count, f->q.sent);
+    ok(store_streams(f->q.store, compare_head, f, &f->e), &f->e);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident"), 0);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'captured'"), f->q.sent);
+}
+
+static void everything_arrives(void **state)
+{
+    struct fixture *f = *state;
+    struct capture_state s;
+    start(f, &f->c);
+    queue_posts(&f->q, 500, 7);
+    all_captured(f);
+    assert_true(wake_wait(&f->captured, 1000));
+    queue_posts(&f->q, 50, 2);
+    all_captured(f);
+    capture_state(f->c, &s);
+    assert_int_equal(s.stored, 550);
+    assert_true(s.queue_reachable && s.staging_reachable && !s.held);
+    assert_string_equal(s.problem, "");
+    assert_true(s.last_commit_us > 0);
+}
+
+static void a_restart_neither_loses_nor_doubles(void **state)
+{
+    struct fixture *f = *state;
+    queue_posts(&f->q, 400, 3);
+    for (int i = 0; i < 3; i++) {
+        start(f, &f->c);
+        (void)wake_wait(&f->captured, 20000);
+        capture_stop(f->c);
+        f->c = NULL;
+        queue_posts(&f->q, 100, 3);
+    }
+    start(f, &f->c);
+    all_captured(f);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'duplicates'"), 0);
+}
+
+static void a_held_capture_reads_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct capture_state s;
+    start(f, &f->c);
+    queue_posts(&f->q, 10, 1);
+    wait_for(f, count, 10);
+    capture_hold(f->c, true);
+    capture_state(f->c, &s);
+    assert_true(s.held);
+    (void)poll(NULL, 0, 500); /* longer than one turn of the loop */
+    queue_posts(&f->q, 10, 1);
+    (void)poll(NULL, 0, 500);
+    assert_int_equal(number(f, count), 10);
+    capture_hold(f->c, false);
+    all_captured(f);
+}
+
+static void a_record_taken_away_is_a_gap(void **state)
+{
+    struct fixture *f = *state;
+    start(f, &f->c);
+    queue_posts(&f->q, 10, 1);
+    wait_for(f, count, 10);
+    capture_hold(f->c, true);
+    (void)poll(NULL, 0, 500);
+    queue_posts(&f->q, 10, 1);
+    queue_take_away(&f->q, 15);
+    capture_hold(f->c, false);
+    wait_for(f, count, 19);
+    assert_int_equal(number(f, open_incidents), 1);
+    assert_int_equal(number(f, "SELECT first FROM incident WHERE kind = 'gap'"), 15);
+    assert_int_equal(number(f, "SELECT last FROM incident WHERE kind = 'gap'"), 15);
+}
+
+static void another_log_stops_the_partition_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct capture_state s;
+    start(f, &f->c);
+    queue_posts(&f->q, 20, 1);
+    wait_for(f, count, 20);
+    capture_stop(f->c);
+    f->c = NULL;
+    queue_recreate(&f->q, 30);
+    start(f, &f->c);
+    wait_for_problem(f->c, &s);
+    wait_for(f, open_incidents, 1);
+    assert_int_equal(number(f, "SELECT part FROM incident WHERE kind = 'log-changed'"), 0);
+    (void)poll(NULL, 0, 500);
+    assert_int_equal(number(f, count), 20);
+    capture_state(f->c, &s);
+    assert_non_null(strstr(s.problem, "captured before"));
+}
+
+static void what_cant_be_read_does_not_stop_the_partition(void **state)
+{
+    struct fixture *f = *state;
+    start(f, &f->c);
+    queue_posts(&f->q, 5, 1);
+    queue_garbage(&f->q, SLICE("no record"));
+    queue_garbage(&f->q, SLICE(""));
+    queue_posts(&f->q, 5, 1);
+    wait_for(f, count, 12);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'exceptions'"), 2);
+    assert_int_equal(number(f, "SELECT sequence FROM stream"), 10);
+}
+
+static void two_captures_share_and_take_over(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    struct staging *other = NULL;
+    struct capture *second = NULL;
+    struct staging *mine = f->st;
+    start(f, &f->c);
+    queue_posts(&f->q, 300, 9);
+    ok(staging_open(&other, f->url, &f->e), &f->e);
+    f->st = other;
+    start(f, &second);
+    f->st = mine;
+    queue_posts(&f->q, 300, 9);
+    wait_for(f, count, 600);
+    capture_stop(f->c);
+    f->c = NULL;
+    queue_posts(&f->q, 300, 9);
+    all_captured(f);
+    capture_stop(second);
+    staging_close(other);
+}
+
+static void postgres(const char *verb)
+{
+    char script[512];
+    pid_t pid;
+    int status = -1;
+    (void)snprintf(script, sizeof script, "%s/postgres", getenv("HOLDFAST_TEST_PARTS"));
+    const char *words[] = {script, verb, getenv("HOLDFAST_TEST_POSTGRES_DIR"), NULL};
+    assert_int_equal(posix_spawn(&pid, script, NULL, NULL, (char **)(uintptr_t)words, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void a_database_that_goes_away_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct capture_state s;
+    start(f, &f->c);
+    queue_posts(&f->q, 100, 3);
+    wait_for(f, count, 100);
+    postgres("kill");
+    queue_posts(&f->q, 100, 3);
+    wait_for_problem(f->c, &s);
+    capture_state(f->c, &s);
+    assert_false(s.staging_reachable);
+    postgres("start");
+    all_captured(f);
+    queue_posts(&f->q, 1, 1);
+    all_captured(f);
+    capture_state(f->c, &s);
+    assert_true(s.staging_reachable);
+    assert_string_equal(s.problem, "");
+}
+
+static void a_broker_that_dies_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    start(f, &f->c);
+    queue_posts(&f->q, 100, 3);
+    wait_for(f, count, 100);
+    queue_broker("kill", NULL, NULL);
+    queue_broker("start", NULL, NULL);
+    queue_posts(&f->q, 100, 3);
+    all_captured(f);
+}
+
+#define CASE(fn, set_up, fixture)                                                                  \
+    {                                                                                              \
+#fn, fn, set_up, tear_down, fixture                                                        \
+    }
+#define CASES(fixture)                                                                             \
+    CASE(everything_arrives, set_up, fixture),                                                     \
+        CASE(a_restart_neither_loses_nor_doubles, set_up, fixture),                                \
+        CASE(a_held_capture_reads_nothing, set_up, fixture),                                       \
+        CASE(another_log_stops_the_partition_alone, set_up_one, fixture)
+
+int main(void)
+{
+    static struct fixture embedded;
+    static struct fixture services = {.services = true};
+    scratch = getenv("HOLDFAST_TEST_SCRATCH");
+    if (!scratch || !getenv("HOLDFAST_TEST_KAFKA") || !getenv("HOLDFAST_TEST_POSTGRES")) {
+        (void)fprintf(stderr, "run me through tests/parts/with postgres kafka -- capture_test\n");
+        return 2;
+    }
+    const struct CMUnitTest on_embedded[] = {CASES(&embedded),
+                                             CASE(a_record_taken_away_is_a_gap, set_up, &embedded)};
+    const struct CMUnitTest on_services[] = {
+        CASES(&services),
+        CASE(what_cant_be_read_does_not_stop_the_partition, set_up_one, &services),
+        CASE(two_captures_share_and_take_over, set_up, &services),
+        CASE(a_database_that_goes_away_is_waited_for, set_up, &services),
+        CASE(a_broker_that_dies_is_waited_for, set_up, &services)};
+    int failed = cmocka_run_group_tests_name("embedded", on_embedded, NULL, NULL);
+    failed += cmocka_run_group_tests_name("services", on_services, NULL, NULL);
+    return failed ? 1 : 0;
+}
