@@ -2,8 +2,12 @@
 /* Opens parts on demand for a command that runs by itself; hands out the open ones otherwise. */
 #include "handles.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "base/stop.h"
+
+enum { LOCK_PAUSE_MS = 50 };
 
 void handles_init(struct handles *h, struct settings *s)
 {
@@ -25,6 +29,17 @@ int handles_lock(struct handles *h, struct err *e)
         return 0;
     int err = file_make_dirs(h->settings->data, e);
     return err ? err : file_lock_dir(h->settings->data, &h->lock_fd, e);
+}
+
+int handles_lock_patiently(struct handles *h, int64_t ms, struct err *e)
+{
+    int64_t end = clock_mono_ms() + ms;
+    int err;
+
+    while ((err = handles_lock(h, e)) == ERR_CONFLICT && clock_mono_ms() < end)
+        if (stop_wait(LOCK_PAUSE_MS))
+            break;
+    return err;
 }
 
 int handles_staging(struct handles *h, struct staging **out, struct err *e)

@@ -6,6 +6,7 @@
  */
 #include "audit/status.h"
 #include "base/app.h"
+#include "base/clock.h"
 #include "base/control.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -365,22 +366,39 @@ struct invocation {
     int word_count;
 };
 
+/* A service that is just starting or stopping holds the data folder and does not answer yet or any
+ * more. */
+enum { REACH_MS = 15000, REACH_PAUSE_MS = 50 };
+
+/* 1: the service ran it, *code is its answer. 0: no service runs; the data folder's lock is ours.
+ */
+static int reach_service(const struct invocation *i, int in_fd, int *code, struct err *e)
+{
+    int64_t end = clock_mono_ms() + REACH_MS;
+
+    for (;;) {
+        int err = control_call(i->handles->settings->control, i->word_count, i->words, in_fd,
+                               STDOUT_FILENO, STDERR_FILENO, code, e);
+        if (err != ERR_NOT_FOUND)
+            return err ? err : 1;
+        err = handles_lock(i->handles, e);
+        if (err != ERR_CONFLICT || clock_mono_ms() >= end || stop_wait(REACH_PAUSE_MS))
+            return err;
+    }
+}
+
 /* In the running service when there is one, else here. */
 static int run_once(const struct invocation *i, int in_fd)
 {
-    struct settings *s = i->handles->settings;
     struct err e = {0};
     int code;
 
-    if ((i->command->flags & APP_REMOTE) && !s->services) {
-        int err = control_call(s->control, i->word_count, i->words, in_fd, STDOUT_FILENO,
-                               STDERR_FILENO, &code, &e);
-        if (!err)
+    if ((i->command->flags & APP_REMOTE) && !i->handles->settings->services) {
+        int reached = reach_service(i, in_fd, &code, &e);
+        if (reached < 0)
+            return fprintf(stderr, "holdfast: %s\n", e.text), APP_FAILED;
+        if (reached)
             return code;
-        if (err != ERR_NOT_FOUND) {
-            fprintf(stderr, "holdfast: %s\n", e.text);
-            return APP_FAILED;
-        }
     }
     OWN(own_file) FILE *in = fdopen(dup(in_fd), "r");
     if (!in)
@@ -471,6 +489,17 @@ static bool has_word(int argc, char **argv, const char *word)
     return false;
 }
 
+static int help(int argc, char **argv)
+{
+    int used;
+    const struct app_command *c = app_find(commands, argc, argv, &used);
+
+    if (!c)
+        return app_unknown(commands, argv[0], stderr), APP_USAGE;
+    app_help_command(c, "holdfast", stdout);
+    return APP_OK;
+}
+
 int main(int argc, char **argv)
 {
     const char *data = NULL, *config = NULL;
@@ -481,6 +510,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 1, argv + 1);
+    if (argc > 2 && strcmp(argv[1], "help") == 0)
+        return help(argc - 2, argv + 2);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
         return usage(argc < 2 ? stderr : stdout);
     if (strcmp(argv[1], "--version") == 0)

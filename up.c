@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Posts are refused before records that only this store holds fill its disk. */
-enum { UNRELAYED_LIMIT = 1000000, WATCH_MS = 1000 };
+enum { UNRELAYED_LIMIT = 1000000, WATCH_MS = 1000, LOCK_MS = 10000 };
 
 struct wiring {
     struct handles *h;
@@ -146,7 +146,7 @@ static int prepare(struct wiring *w, struct handles *h, struct err *e)
     if (n < 0)
         return err_errno(e, ERR_CONFIG, "path of this program");
     int err = file_make_dirs(h->settings->data, e);
-    return err ? err : handles_lock(h, e);
+    return err ? err : handles_lock_patiently(h, LOCK_MS, e);
 }
 
 static void stop_all(struct wiring *w)
