@@ -28,7 +28,7 @@ struct capture {
     struct capture_state state;
     int told; /* class of the trouble that was logged last; 0: all is well */
     int64_t told_ms;
-    bool faulty; /* a partition stands still: its problem stays to be seen */
+    char fault[300]; /* "", or which partition stands still: this stays to be seen */
 };
 
 /* capture_trouble.c */

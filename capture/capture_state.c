@@ -27,14 +27,13 @@ void capture_well(struct capture *c)
     (void)pthread_mutex_lock(&c->lock);
     c->state.queue_reachable = true;
     c->state.staging_reachable = true;
-    if (!c->faulty)
-        c->state.problem[0] = '\0';
+    (void)snprintf(c->state.problem, sizeof c->state.problem, "%s", c->fault);
     (void)pthread_mutex_unlock(&c->lock);
     backoff_reset(&c->backoff);
-    if (c->told && !c->faulty) {
-        c->told = 0;
-        log_event(LOG_INFO, "capture.well", "records=%llu", (unsigned long long)c->state.stored);
-    }
+    if (!c->told)
+        return;
+    c->told = 0;
+    log_event(LOG_INFO, "capture.well", "records=%llu", (unsigned long long)c->state.stored);
 }
 
 void capture_count(struct capture *c, const struct capture_outcome *out)

@@ -4,6 +4,7 @@
  * mgccomp where it stands, read on from there. Until it answers the queue is polled, so that
  * membership is kept, but delivers nothing.
  */
+#include "base/log.h"
 #include "base/own.h"
 #include "capture/capture_inside.h"
 #include "mgccomp/incident.h"
@@ -101,8 +102,8 @@ static int open_incident(struct capture *c, const struct source_fault *f, const 
 static void log_changed(struct capture *c, const struct err *e)
 {
     struct err why = {0};
-    c->faulty = true;
-    capture_trouble(c, "capture.log-changed", e);
+    (void)snprintf(c->fault, sizeof c->fault, "%.299s", e->text);
+    log_error("capture.log-changed", e, "partition=%" PRId32, source_fault(c->source)->part);
     while (open_incident(c, source_fault(c->source), e->text, &why) < 0 &&
            !atomic_load(&c->stopping))
         back_off(c);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ingest over a real writer and a store in a scratch folder. */
+#include "base/file.h"
+#include "base/own.h"
+#include "capture/ingest.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    char dir[64], url[128];
+    struct writer *w;
+    struct app_io io;
+    char *out, *err;
+    size_t out_n, err_n;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){.dir = "/tmp/hf-ingest.XXXXXX"};
+    assert_non_null(mkdtemp(f.dir));
+    (void)snprintf(f.url, sizeof f.url, "sqlite:%s/chat.db", f.dir);
+    const struct writer_options o = {.url = f.url};
+    ok(writer_start(&f.w, &o, &f.e), &f.e);
+    f.io.out = open_memstream(&f.out, &f.out_n);
+    f.io.err = open_memstream(&f.err, &f.err_n);
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    writer_stop(f->w);
+    (void)fclose(f->io.out);
+    (void)fclose(f->io.err);
+    free(f->out);
+    free(f->err);
+    ok(file_remove_tree(f->dir, &f->e), &f->e);
+    return 0;
+}
+
+/* Runs the command over that text and returns its exit code. */
+static int ingest(struct fixture *f, struct slice text)
+{
+    char name[] = "x.ndjson";
+    char option[] = "--source=urn:other";
+    char *argv[] = {name, option, NULL};
+    OWN(own_file) FILE *in = tmpfile();
+    assert_non_null(in);
+    assert_int_equal(fwrite(text.p, 1, text.n, in), text.n);
+    rewind(in);
+    rewind(f->io.out);
+    rewind(f->io.err);
+    f->io.in = in;
+    int code = ingest_command(&f->io, f->w, NULL, 2, argv);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static void put(struct buf *b, int id, const char *more)
+{
+    buf_format(b,
+               "{\"specversion\":\"1.0\",\"id\":\"m%d\",\"type\":\"com.example.message\","
+               "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"room %d\"%s,\"data\":{\"text\":"
+               "\"hello %d\"}}",
+               id, id % 3, more, id);
+}
+
+static void assert_said(const char *text, const char *what)
+{
+    if (!strstr(text, what))
+        fail_msg("\"%s\" is not in: %s", what, text);
+}
+
+static void lines_are_stored_once(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 4 << 20);
+    for (int i = 0; i < 1500; i++) { /* several groups */
+        put(&b, i, "");
+        buf_char(&b, '\n');
+    }
+    put(&b, 1500, ""); /* without a line feed */
+    assert_int_equal(ingest(f, buf_view(&b)), APP_OK);
+    assert_said(f->out, "x.ndjson: 1501 lines: 1501 stored, 0 known already, 0 bad");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_OK);
+    assert_said(f->out, "x.ndjson: 1501 lines: 0 stored, 1501 known already, 0 bad");
+}
+
+static int gather(void *arg, const struct store_row *row, struct err *e)
+{
+    struct buf *b = arg;
+    (void)e;
+    buf_slice(b, row->raw);
+    buf_char(b, '\n');
+    return 0;
+}
+
+static void the_producers_bytes_stay(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    OWN(own_buf) struct buf stored;
+    OWN(own_store) struct store *s = NULL;
+    buf_init(&b, 4096);
+    buf_init(&stored, 65536);
+    put(&b, 1, ", \"odd\" : [ 1,2 ]");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_OK);
+    ok(store_open_reader(&s, f->url, &f->e), &f->e);
+    ok(store_read_from(s, 0, 10, 0, gather, &stored, &f->e), &f->e);
+    assert_true(stored.n > b.n);
+    assert_memory_equal(stored.p, b.p, b.n - 1);
+    assert_said(stored.p, "\"source\":\"urn:other\"");
+    assert_said(stored.p, "\"sequence\":\"00000000000000000001\"");
+}
+
+static void bad_lines_are_named_and_the_rest_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 2 << 20);
+    put(&b, 1, "");
+    buf_text(&b, "\nno json\n\n   \r\n");
+    put(&b, 2, ",\"source\":\"urn:somebody-else\"");
+    buf_char(&b, '\n');
+    put(&b, 3, ",\"source\":\"urn:other\"");
+    buf_text(&b, "\r\n{\"specversion\":\"1.0\"}\n");
+    for (int i = 0; i < RECORD_MAX_BYTES + 10; i++)
+        buf_char(&b, 'x');
+    buf_char(&b, '\n');
+    put(&b, 4, "");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_FAILED);
+    assert_said(f->out, "9 lines: 3 stored, 0 known already, 4 bad");
+    assert_said(f->err, "x.ndjson:2: ");
+    assert_said(f->err, "x.ndjson:5: source is \"urn:somebody-else\", not \"urn:other\"");
+    assert_said(f->err, "x.ndjson:7: no member \"id\"");
+    assert_said(f->err, "x.ndjson:8: line is over 524288 bytes");
+}
+
+static void one_id_with_two_contents_is_bad(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 4096);
+    put(&b, 1, "");
+    buf_char(&b, '\n');
+    put(&b, 1, ",\"odd\":1");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_FAILED);
+    assert_said(f->out, "1 stored, 0 known already, 1 bad");
+}
+
+static void many_bad_lines_are_counted_not_printed(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 65536);
+    for (int i = 0; i < 250; i++)
+        buf_text(&b, "[]\n");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_FAILED);
+    assert_said(f->out, "250 lines: 0 stored, 0 known already, 250 bad");
+    assert_said(f->err, "x.ndjson:100: ");
+    assert_null(strstr(f->err, "x.ndjson:101: "));
+    assert_said(f->err, "more bad lines");
+}
+
+static void nothing_is_nothing(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ingest(f, SLICE("")), APP_OK);
+    assert_said(f->out, "0 lines: 0 stored");
+}
+
+static void a_source_must_be_named(void **state)
+{
+    struct fixture *f = *state;
+    char name[] = "x.ndjson";
+    char *argv[] = {name, NULL};
+    f->io.in = stdin;
+    assert_int_equal(ingest_command(&f->io, f->w, NULL, 1, argv), APP_USAGE);
+    (void)fflush(f->io.err);
+    assert_said(f->err, "--source");
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(lines_are_stored_once),
+        CASE(the_producers_bytes_stay),
+        CASE(bad_lines_are_named_and_the_rest_goes_on),
+        CASE(one_id_with_two_contents_is_bad),
+        CASE(many_bad_lines_are_counted_not_printed),
+        CASE(nothing_is_nothing),
+        CASE(a_source_must_be_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
