@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_BYTES = 256 * 1024, DICT_MAX = 4096 };
+enum { KEEP_BYTES = 256 * 1024, DICT_KEEP = 256 * 1024 };
 
 /* A piece of character data; libxml2 reports text in pieces. */
 struct piece {
@@ -261,7 +261,7 @@ static const int options =
  * names, which the library never empties. */
 static bool ready_parser(struct xml_doc *d)
 {
-    if (d->parser && xmlDictSize(d->parser->dict) > DICT_MAX)
+    if (d->parser && xmlDictGetUsage(d->parser->dict) > DICT_KEEP)
         drop_parser(d);
     if (d->parser && xmlCtxtResetPush(d->parser, NULL, 0, NULL, "UTF-8") != 0)
         drop_parser(d);

@@ -14,6 +14,43 @@
 
 static char dir[] = "/tmp/hf-file.XXXXXX";
 
+/* The durable steps in the order in which they were asked for, one letter each. */
+static char steps[64];
+
+int __real_fsync(int fd);
+int __real_linkat(int from, const char *old, int to, const char *fresh, int flags);
+int __real_renameat(int from, const char *old, int to, const char *fresh);
+int __wrap_fsync(int fd);
+int __wrap_linkat(int from, const char *old, int to, const char *fresh, int flags);
+int __wrap_renameat(int from, const char *old, int to, const char *fresh);
+
+static void note(char step)
+{
+    size_t n = strlen(steps);
+    if (n < sizeof steps - 1)
+        steps[n] = step;
+}
+
+int __wrap_fsync(int fd)
+{
+    struct stat s;
+    assert_int_equal(fstat(fd, &s), 0);
+    note(S_ISDIR(s.st_mode) ? 'd' : 'f');
+    return __real_fsync(fd);
+}
+
+int __wrap_linkat(int from, const char *old, int to, const char *fresh, int flags)
+{
+    note('l');
+    return __real_linkat(from, old, to, fresh, flags);
+}
+
+int __wrap_renameat(int from, const char *old, int to, const char *fresh)
+{
+    note('r');
+    return __real_renameat(from, old, to, fresh);
+}
+
 static int make_dir(void **state)
 {
     (void)state;
@@ -127,6 +164,22 @@ static void a_published_name_is_never_written_twice(void **state)
     assert_string_equal(e.text, "publish volume.tar: exists already");
 }
 
+static void a_name_appears_after_its_content(void **state)
+{
+    (void)state;
+    struct file_temp t;
+    assert_int_equal(file_temp_open(&t, dir, "ordered", 0600, NULL), 0);
+    memset(steps, 0, sizeof steps);
+    assert_int_equal(file_temp_publish(&t, NULL), 0);
+    assert_string_equal(steps, "fld");
+    memset(steps, 0, sizeof steps);
+    assert_int_equal(file_replace(at("ordered2"), SLICE("x"), 0600, NULL), 0);
+    assert_string_equal(steps, "frd");
+    memset(steps, 0, sizeof steps);
+    assert_int_equal(file_make_dirs(at("p/q"), NULL), 0);
+    assert_string_equal(steps, "dd");
+}
+
 static void an_abandoned_file_leaves_nothing(void **state)
 {
     (void)state;
@@ -219,6 +272,9 @@ static void a_tree_is_removed_without_following_links(void **state)
     assert_true(exists("outside"));
     assert_true(exists("outdir/f"));
     assert_int_equal(file_remove_tree(at("tree"), NULL), 0);
+    assert_int_equal(symlink(at("outdir"), at("alias")), 0);
+    assert_int_equal(file_remove_tree(at("alias"), NULL), ERR_CONFIG);
+    assert_true(exists("outdir/f"));
 }
 
 static void a_scratch_file_has_no_name(void **state)
@@ -247,6 +303,7 @@ int main(void)
         cmocka_unit_test(reading_at_an_offset_is_whole_or_nothing),
         cmocka_unit_test(replacing_sets_content_and_mode),
         cmocka_unit_test(a_published_name_is_never_written_twice),
+        cmocka_unit_test(a_name_appears_after_its_content),
         cmocka_unit_test(an_abandoned_file_leaves_nothing),
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(leftovers_are_swept),
