@@ -19,6 +19,15 @@ struct staging {
     char *url;
 };
 
+/* Capture appends, the sweep deletes soon after: a longer log writes a page back once for many
+ * changes. */
+static int tune(struct db *db, struct err *e)
+{
+    if (db_kind(db) != DB_SQLITE)
+        return 0;
+    return db_script(db, "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8000", e);
+}
+
 static int connect_now(struct staging *st, int flags, struct err *e)
 {
     OWN(own_db) struct db *db = NULL;
@@ -26,6 +35,8 @@ static int connect_now(struct staging *st, int flags, struct err *e)
     if (rc < 0)
         return err_wrap(e, "mgccomp");
     rc = schema_migrate(db, e);
+    if (rc == 0)
+        rc = tune(db, e);
     if (rc < 0)
         return err_wrap(e, "mgccomp");
     st->db = db;
