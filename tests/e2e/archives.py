@@ -99,29 +99,37 @@ def read_tar(folder):
                 check(digest.encode() in manifest, "%s: the manifest does not know %s", name, member)
 
 
+def read_xml_document(path):
+    """(index, room, sequence, sha, content bytes or None, kind) of every message and record of one document."""
+    name, found, room = os.path.basename(path), [], None
+    for event, el in ET.iterparse(path, events=("start", "end")):
+        if event == "start" and el.tag == "Channel":
+            room = el.get("uri")
+        if event == "end" and el.tag == "Message" and el.get(HF + "sha256"):
+            content = el.get("content").encode()
+            if el.get(HF + "bytes"):
+                content = base64.b64decode(el.get(HF + "bytes"), validate=True)
+            found.append((int(el.get(HF + "index")), room, int(el.get(HF + "sequence")), el.get(HF + "sha256"),
+                          content, el.get("type")))
+        if event == "end" and el.tag == HF + "Record":
+            raw = el.text.encode()
+            if el.get("encoding") == "base64":
+                raw = base64.b64decode(raw, validate=True)
+            record = Record(raw)
+            check(record.sha == el.get("sha256"), "%s: %s#%d is not its hash", name, record.subject, record.sequence)
+            found.append((int(el.get("index")), record.subject, record.sequence, record.sha, None, None))
+        if event == "end" and el.tag in ("Conversation", HF + "Records"):
+            el.clear()
+    return found
+
+
 def read_xml(folder):
-    """Yields (file, room, sequence, sha, content bytes or None) of every message and record."""
+    """Yields (file, room, sequence, sha, content, kind) in the order of the batches; kinds that the original
+    has no element for stand apart in a document, their index says where they belong."""
     for name in sorted(os.listdir(folder)):
         check(name.endswith(".xml"), "left over in the XML folder: %s", name)
-        room = None
-        for event, el in ET.iterparse(os.path.join(folder, name), events=("start", "end")):
-            if event == "start" and el.tag == "Channel":
-                room = el.get("uri")
-            if event == "end" and el.tag == "Message" and el.get(HF + "sha256"):
-                content = el.get("content").encode()
-                if el.get(HF + "bytes"):
-                    content = base64.b64decode(el.get(HF + "bytes"), validate=True)
-                yield name, room, int(el.get(HF + "sequence")), el.get(HF + "sha256"), content, el.get("type")
-            if event == "end" and el.tag == HF + "Record":
-                raw = el.text.encode()
-                if el.get("encoding") == "base64":
-                    raw = base64.b64decode(raw, validate=True)
-                record = Record(raw)
-                check(record.sha == el.get("sha256"), "%s: %s#%d is not its hash", name, record.subject,
-                      record.sequence)
-                yield name, record.subject, record.sequence, record.sha, None, None
-            if event == "end" and el.tag in ("Conversation", HF + "Records"):
-                el.clear()
+        for _, *entry in sorted(read_xml_document(os.path.join(folder, name)), key=lambda entry: entry[0]):
+            yield name, *entry
 
 
 def mail_bytes(path):
