@@ -194,13 +194,13 @@ static void settle(struct runner *r, struct runner_context *c, const struct wire
 {
     struct err e = {0};
     OWN(own_buf) struct buf receipt;
+    buf_init(&receipt, CHILD_MAX_MESSAGE);
     if (m->rc == MGC_RETRY) {
         r->said_retry = true;
         (void)snprintf(r->text, sizeof r->text, "%.*s", SLICE_ARG(m->text));
         answer(r, MGC_OK, SLICE(""));
         return;
     }
-    buf_init(&receipt, CHILD_MAX_MESSAGE);
     wire_facts_write(&receipt, m->facts);
     int rc = buf_ok(&receipt, "a receipt", &e);
     if (rc == 0)

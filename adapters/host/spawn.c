@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -93,15 +94,14 @@ int child_start(struct child *c, const char *program, const char *module, int sp
                 struct err *e)
 {
     int pair[2];
-    int pipe_fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(e, ERR_RETRY, "a worker's socket");
     OWN(own_fd) int ours = pair[0];
     OWN(own_fd) int theirs = pair[1];
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-        return err_errno(e, ERR_RETRY, "a worker's cancel pipe");
-    OWN(own_fd) int cancel_read = pipe_fds[0];
-    OWN(own_fd) int cancel_write = pipe_fds[1];
+    /* Not a pipe: a worker that closed its end must not become a signal here. */
+    OWN(own_fd) int cancel = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (cancel < 0)
+        return err_errno(e, ERR_RETRY, "a worker's cancel descriptor");
     /* No environment of ours: it may hold the database's password. */
     char name[] = "holdfast";
     char word[] = "worker";
@@ -117,13 +117,13 @@ int child_start(struct child *c, const char *program, const char *module, int sp
     c->taken = 0;
     c->ended = false;
     c->killed = false;
-    int rc = fork_worker(c, &s, theirs, spool_fd, cancel_read, e);
+    int rc = fork_worker(c, &s, theirs, spool_fd, cancel, e);
     if (rc < 0)
         return rc;
     c->fd = ours;
-    c->cancel_fd = cancel_write;
+    c->cancel_fd = cancel;
     ours = -1;
-    cancel_write = -1;
+    cancel = -1;
     return 0;
 }
 
@@ -212,11 +212,9 @@ int child_receive(struct child *c, struct slice *message, struct err *e)
 
 void child_cancel(struct child *c)
 {
-    if (c->cancel_fd < 0)
-        return;
-    ssize_t n = write(c->cancel_fd, "x", 1);
-    (void)n; /* the end of the pipe says it too */
-    close_fd(&c->cancel_fd);
+    const uint64_t one = 1;
+    if (c->cancel_fd >= 0 && write(c->cancel_fd, &one, sizeof one) < 0)
+        return; /* full: it is readable already */
 }
 
 void child_kill(struct child *c)
