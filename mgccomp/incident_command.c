@@ -39,6 +39,7 @@ static void range(struct buf *b, const char *mark, const struct incident *i)
 /* room#17..19, partition 3 position 120, batch ... of instance ... */
 static void place(struct buf *b, const struct incident *i)
 {
+    size_t start = b->n;
     if (i->subject.p) {
         buf_slice(b, i->subject);
         if (i->part < 0)
@@ -50,7 +51,7 @@ static void place(struct buf *b, const struct incident *i)
     }
     if (i->part < 0)
         return;
-    buf_format(b, "%spartition %" PRId64, b->n ? ", " : "", i->part);
+    buf_format(b, "%spartition %" PRId64, b->n > start ? ", " : "", i->part);
     range(b, " position ", i);
 }
 

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Incidents on SQLite: opened once, closed, shown, a parked batch tried again. */
+#include "base/file.h"
+#include "base/own.h"
+#include "mgccomp/incident.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    char dir[64], url[128];
+    struct staging *st;
+    struct app_io io;
+    char *out, *err;
+    size_t out_n, err_n;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){.dir = "/tmp/hf-incident.XXXXXX"};
+    assert_non_null(mkdtemp(f.dir));
+    (void)snprintf(f.url, sizeof f.url, "sqlite:%s/mgccomp.db", f.dir);
+    ok(staging_open(&f.st, f.url, &f.e), &f.e);
+    f.io.out = open_memstream(&f.out, &f.out_n);
+    f.io.err = open_memstream(&f.err, &f.err_n);
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    staging_close(f->st);
+    (void)fclose(f->io.out);
+    (void)fclose(f->io.err);
+    free(f->out);
+    free(f->err);
+    ok(file_remove_tree(f->dir, &f->e), &f->e);
+    return 0;
+}
+
+static bool open_one(struct fixture *f, const struct incident *i)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    bool opened = false;
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_open(&t, i, &opened, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+    return opened;
+}
+
+static void close_one(struct fixture *f, const char *kind, struct slice object)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_close(&t, kind, object, "it was mended", &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
+
+static int type(struct fixture *f, command_fn *command, const char *a, const char *b)
+{
+    char words[2][16];
+    char *argv[] = {words[0], words[1], NULL};
+    int argc = (a != NULL) + (b != NULL);
+    (void)snprintf(words[0], sizeof words[0], "%s", a ? a : "");
+    (void)snprintf(words[1], sizeof words[1], "%s", b ? b : "");
+    argv[argc] = NULL;
+    rewind(f->io.out);
+    rewind(f->io.err);
+    int code = command(&f->io, f->st, argc, argv);
+    (void)fputc('\0', f->io.out);
+    (void)fputc('\0', f->io.err);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static void assert_said(const char *text, const char *what)
+{
+    if (!strstr(text, what))
+        fail_msg("\"%s\" is not in: %s", what, text);
+}
+
+static const struct incident gap = {.kind = INCIDENT_GAP,
+                                    .object = {"1:12", 4},
+                                    .stream = 1,
+                                    .source = {"sip:pool@x", 10},
+                                    .subject = {"ma-chan://x/room", 16},
+                                    .part = -1,
+                                    .first = 12,
+                                    .last = 15,
+                                    .detail = {"seen with record 16", 19}};
+static const struct incident parked = {.kind = INCIDENT_PARKED,
+                                       .object = {"b-1", 3},
+                                       .part = -1,
+                                       .batch = {"b-1", 3},
+                                       .instance = {"tar", 3},
+                                       .detail = {"550 no", 6}};
+static const struct incident unreadable = {.kind = INCIDENT_UNREADABLE,
+                                           .object = {"0/120", 5},
+                                           .part = 0,
+                                           .first = 120,
+                                           .last = 120,
+                                           .detail = {"no JSON", 7}};
+
+static void one_thing_is_one_incident(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(open_one(f, &gap));
+    assert_false(open_one(f, &gap));
+    close_one(f, INCIDENT_GAP, gap.object);
+    close_one(f, INCIDENT_GAP, gap.object); /* nothing to close is no error */
+    assert_true(open_one(f, &gap));
+}
+
+static void the_list_cites_and_ends_in_a_command(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_string_equal(f->out, "no open incidents\n");
+    (void)open_one(f, &gap);
+    (void)open_one(f, &parked);
+    (void)open_one(f, &unreadable);
+    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_said(f->out, "3 open incidents\n");
+    assert_said(f->out, "gap         ma-chan://x/room#12..15  since ");
+    assert_said(f->out, "  holdfast incident show 1\n");
+    assert_said(f->out, "parked      batch b-1 of adapter tar  since ");
+    assert_said(f->out, "  holdfast incident retry 2\n");
+    assert_said(f->out, "unreadable  partition 0 position 120  since ");
+}
+
+static void closed_ones_are_shown_on_demand(void **state)
+{
+    struct fixture *f = *state;
+    (void)open_one(f, &gap);
+    close_one(f, INCIDENT_GAP, gap.object);
+    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_null(strstr(f->out, "gap"));
+    assert_int_equal(type(f, incident_list_command, "--all", NULL), APP_OK);
+    assert_said(f->out, "closed: it was mended");
+    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
+    assert_said(f->out, "incident 1: gap, closed");
+}
+
+static void json_has_the_same_facts(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_json_doc) struct json_doc *d = json_doc_new();
+    const struct json_limits limits = {100000, 16, 1000};
+    const struct json *root = NULL;
+    int64_t last = 0;
+    (void)open_one(f, &gap);
+    (void)open_one(f, &unreadable);
+    assert_int_equal(type(f, incident_list_command, "--json", NULL), APP_OK);
+    ok(json_parse(d, slice_of(f->out), &limits, &root, &f->e), &f->e);
+    const struct json *list = json_get(root, "incidents");
+    assert_int_equal(list->count, 2);
+    assert_true(slice_is(json_string(list->child, "subject"), "ma-chan://x/room"));
+    assert_true(json_i64(list->child, "last", &last));
+    assert_int_equal(last, 15);
+    assert_true(slice_is(json_string(list->child, "command"), "holdfast incident show 1"));
+}
+
+static void wrong_words_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(type(f, incident_show_command, "9", NULL), APP_FAILED);
+    assert_said(f->err, "there is no incident 9");
+    assert_int_equal(type(f, incident_show_command, "x", NULL), APP_USAGE);
+    assert_int_equal(type(f, incident_show_command, NULL, NULL), APP_USAGE);
+    assert_int_equal(type(f, incident_list_command, "--al", NULL), APP_USAGE);
+    assert_int_equal(type(f, incident_retry_command, "9", NULL), APP_FAILED);
+    (void)open_one(f, &gap);
+    assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_FAILED);
+    assert_said(f->err, "holdfast incident show 1");
+}
+
+static void a_parked_batch_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    (void)open_one(f, &parked);
+    ok(db_open(&db, f->url, 0, &f->e), &f->e);
+    ok(db_script(db,
+                 "INSERT INTO instance (name, module, required, readback, state, base, archived,"
+                 " batches, added_us, failures, next_try_us) VALUES ('tar', 'tar', 1, 2, 'active',"
+                 " 0, 0, 1, 0, 5, 99);"
+                 "INSERT INTO batch VALUES ('b-1', 1, 1, 'archive', 'parked', 's', 0, 1, 1, x'00',"
+                 " 1, x'00', 3, NULL, 0)",
+                 &f->e),
+       &f->e);
+    assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
+    assert_said(f->out, "batch b-1 is tried again");
+    ok(db_int(db,
+              "SELECT count(*) FROM batch b JOIN instance i ON i.id = b.instance WHERE b.state ="
+              " 'frozen' AND i.next_try_us = 0 AND i.failures = 0",
+              DB_NO_ARGS, 0, &n, &f->e),
+       &f->e);
+    assert_int_equal(n, 1);
+    ok(db_int(db, "SELECT count(*) FROM incident WHERE closed_us IS NULL", DB_NO_ARGS, 0, &n,
+              &f->e),
+       &f->e);
+    assert_int_equal(n, 1); /* until it is delivered */
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(one_thing_is_one_incident),       CASE(the_list_cites_and_ends_in_a_command),
+        CASE(closed_ones_are_shown_on_demand), CASE(json_has_the_same_facts),
+        CASE(wrong_words_are_refused),         CASE(a_parked_batch_is_tried_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
