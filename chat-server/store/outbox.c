@@ -114,6 +114,8 @@ void outbox_stored(struct outbox *o, struct outbox_stream *st, int64_t sequence,
     if (st->behind_us == 0)
         st->behind_us = now_us;
     st->head = sequence;
+    if (st->told == 0)
+        st->told = sequence;
     if (record.p && has_room(o, record.n))
         append(o, st, sequence, record, now_us);
     outbox_wait(o, st);
@@ -247,7 +249,7 @@ void outbox_trim(struct outbox *o)
 static void add_up(void *arg, struct outbox_stream *st)
 {
     struct outbox_sum *sum = arg;
-    int64_t confirmed = st->confirmed == OUTBOX_UNKNOWN ? st->head - 1 : st->confirmed;
+    int64_t confirmed = st->confirmed == OUTBOX_UNKNOWN ? st->told - 1 : st->confirmed;
     if (confirmed >= st->head)
         return;
     sum->unconfirmed += (uint64_t)(st->head - confirmed);

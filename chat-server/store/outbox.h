@@ -24,6 +24,7 @@ struct outbox_stream {
     int64_t head;      /* stored up to here */
     int64_t sent;      /* handed to the producer up to here; >= confirmed */
     int64_t confirmed; /* OUTBOX_UNKNOWN: to be asked of the store */
+    int64_t told;      /* the first sequence told of; 0: none yet */
     int64_t noted;     /* confirmed, as the store knows it */
     int64_t behind_us; /* the oldest unconfirmed record was stored then or later; 0: none, or not
                           known yet */

@@ -293,6 +293,9 @@ int relay_check_topic(struct relay *r, struct err *e)
 int relay_connect(struct relay *r, struct err *e)
 {
     int rc = r->store && !store_broken(r->store) ? 0 : relay_open_store(r, e);
+    /* Before the brokers: what is behind is known while they are away. */
+    if (rc == 0)
+        rc = scan(r, e);
     if (rc == 0 && !r->checked)
         rc = relay_check_topic(r, e);
     if (rc == 0 && !r->producer)
@@ -486,8 +489,6 @@ void *relay_run(void *arg)
     while (!finished(r)) {
         struct err e = {0};
         int rc = relay_connect(r, &e);
-        if (rc == 0)
-            rc = scan(r, &e);
         if (rc < 0) {
             relay_problem(r, &e);
             relay_pause(r, backoff_next(&r->backoff));
