@@ -11,11 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_key(const void *a, const void *b)
+/* As the sweep locks them; those without a row yet, which only another capture can meet, last. */
+static int by_lock(const void *a, const void *b)
 {
     const struct stream *x = *(struct stream *const *)a;
     const struct stream *y = *(struct stream *const *)b;
-    int c = slice_cmp(x->source, y->source);
+    int c = (x->id == 0) - (y->id == 0);
+    if (c == 0)
+        c = (x->id > y->id) - (x->id < y->id);
+    if (c == 0)
+        c = slice_cmp(x->source, y->source);
     if (c == 0)
         c = slice_cmp(x->subject, y->subject);
     if (c == 0)
@@ -63,7 +68,7 @@ static int update_stream(struct batch *b, const struct stream *s, struct err *e)
 
 static int write_streams(struct batch *b, struct err *e)
 {
-    qsort(b->touched, b->touched_n, sizeof b->touched[0], by_key);
+    qsort(b->touched, b->touched_n, sizeof b->touched[0], by_lock);
     for (size_t i = 0; i < b->touched_n; i++) {
         struct stream *s = b->touched[i];
         if (s->added == 0)

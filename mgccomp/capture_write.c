@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The transaction that captures a batch. Order of locks: positions by partition, the gate when
- * there is something to report, streams by key, the tally. Deleting takes the gate before streams
- * too, so the two can't block each other.
+ * there is something to report, streams by number, the tally. Deleting takes the gate before
+ * streams too, and these in the same order, so the two can't block each other.
  */
 #include "mgccomp/capture_write.h"
 
@@ -230,6 +230,8 @@ static int transaction(struct capture_writer *w, const struct end *ends, size_t 
         if (ends[i].last)
             rc = move_position(b, &ends[i], e);
     }
+    if (rc == 0 && careful) /* something will be reported, after the first half's streams */
+        rc = staging_lock_gate(&t, e);
     if (rc == 0)
         rc = careful ? bisect(b, 0, b->n, e) : batch_append(b, 0, b->n, e);
     if (rc == 0) {
