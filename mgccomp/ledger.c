@@ -97,9 +97,9 @@ static int start_cursors(struct db *db, int64_t instance, struct err *e)
                   DB_ARGS(DB_I(instance)), NULL, e);
 }
 
-static int insert_instance(struct staging_txn *t, struct slice name, struct slice module,
-                           bool required, int32_t readback, struct err *e)
+static int insert_instance(struct staging_txn *t, const struct ledger_new *new, struct err *e)
 {
+    struct slice name = new->name;
     int64_t taken = 0;
     int64_t active = 0;
     int64_t base = 0;
@@ -123,8 +123,8 @@ static int insert_instance(struct staging_txn *t, struct slice name, struct slic
                     "INSERT INTO instance (name, module, required, readback, state, base, archived,"
                     " batches, added_us, failures, next_try_us)"
                     " VALUES ($1, $2, $3, $4, 'active', $5, 0, 0, $6, 0, 0)",
-                    DB_ARGS(DB_T(name), DB_T(module), DB_I(required), DB_I(readback), DB_I(base),
-                            DB_I(now)),
+                    DB_ARGS(DB_T(name), DB_T(new->module), DB_I(new->required), DB_I(new->readback),
+                            DB_I(base), DB_I(now)),
                     NULL, e);
     if (rc == 0)
         rc = db_int(t->db, "SELECT id FROM instance WHERE name = $1", DB_ARGS(DB_T(name)), 0, &id,
@@ -132,20 +132,56 @@ static int insert_instance(struct staging_txn *t, struct slice name, struct slic
     return rc == 0 ? start_cursors(t->db, id, e) : rc;
 }
 
+static int check_names(const struct ledger_new *new, struct err *e)
+{
+    struct slice name = new->name;
+    if (name_valid(name) && name_valid(new->module))
+        return 0;
+    return err_set(e, ERR_CONFIG,
+                   "adapter '%.*s': names are 1 to 63 ASCII letters, digits, '.', '_', '-'",
+                   name.n > 80 ? 80 : (int)name.n, name.p ? name.p : "");
+}
+
 int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,
                int32_t readback, struct err *e)
 {
-    if (!name_valid(name) || !name_valid(module))
-        return err_set(e, ERR_CONFIG,
-                       "adapter '%.*s': names are 1 to 63 ASCII letters, digits, '.', '_', '-'",
-                       name.n > 80 ? 80 : (int)name.n, name.p ? name.p : "");
+    const struct ledger_new new = {name, module, required, readback};
     OWN(own_staging_txn) struct staging_txn t = {0};
-    int rc = staging_begin(st, &t, e);
+    int rc = check_names(&new, e);
+    if (rc == 0)
+        rc = staging_begin(st, &t, e);
     if (rc == 0)
         rc = staging_lock_gate(&t, e);
     if (rc == 0)
-        rc = insert_instance(&t, name, module, required, readback, e);
+        rc = insert_instance(&t, &new, e);
     return rc == 0 ? staging_commit(&t, e) : rc;
+}
+
+int ledger_add_first(struct staging *st, const struct ledger_new *all, size_t n, bool *added,
+                     struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int64_t there = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = check_names(&all[i], e);
+    if (rc == 0)
+        rc = staging_begin(st, &t, e);
+    if (rc == 0)
+        rc = staging_lock_gate(&t, e);
+    if (rc == 0)
+        rc = db_int(t.db, "SELECT count(*) FROM instance", DB_NO_ARGS, 0, &there, e);
+    if (rc == 0 && there) {
+        *added = false;
+        return 0;
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = insert_instance(&t, &all[i], e);
+    if (rc == 0)
+        rc = staging_commit(&t, e);
+    if (rc == 0)
+        *added = true;
+    return rc;
 }
 
 static int parked_ids(struct db *db, int64_t instance, char id[37], struct err *e)

@@ -37,6 +37,14 @@ int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit,
  * letters, digits, '.', '_', '-', or over 63; or LEDGER_MAX_INSTANCES are there. */
 int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,
                int32_t readback, struct err *e);
+/* The first start: adds all of them or, when there is any instance already, none. */
+struct ledger_new {
+    struct slice name, module;
+    bool required;
+    int32_t readback;
+};
+int ledger_add_first(struct staging *st, const struct ledger_new *all, size_t n, bool *added,
+                     struct err *e);
 /* Its open batches count no longer, their incidents are closed. ERR_NOT_FOUND. */
 int ledger_retire(struct staging *st, struct slice name, struct slice reason, struct err *e);
 /* "active" or "failed" with the reason, of an instance that is not retired. */

@@ -71,22 +71,6 @@ int archiver_options_of(const struct archiver_options *o, const struct ledger_in
     return 0;
 }
 
-static int add_section(const struct archiver_options *o, const char *name, struct err *e)
-{
-    OWN(own_adapter_options) struct adapter_options *options = NULL;
-    int rc = adapter_options_load(&options, o->conf, name, o->modules_dir, o->program, e);
-    if (rc == 0)
-        rc = ledger_add(o->staging, slice_of(name), slice_of(options->module_name),
-                        options->required, options->module.readback, e);
-    /* Another archiver started at the same moment. */
-    if (rc == ERR_CONFLICT)
-        return 0;
-    if (rc == 0)
-        log_event(LOG_INFO, "adapter.added", "adapter=%s module=%s required=%s", name,
-                  options->module_name, options->required ? "yes" : "no");
-    return rc;
-}
-
 static int read_rows(const struct archiver_options *o, struct known *k, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
@@ -94,11 +78,41 @@ static int read_rows(const struct archiver_options *o, struct known *k, struct e
     return rc == 0 ? ledger_instances(t.db, true, check_row, k, e) : rc;
 }
 
+struct first {
+    struct adapter_options *options[LEDGER_MAX_INSTANCES];
+    struct ledger_new all[LEDGER_MAX_INSTANCES];
+    size_t n;
+};
+
+static void own_first(struct first **f)
+{
+    for (size_t i = 0; *f && i < (*f)->n; i++)
+        adapter_options_free((*f)->options[i]);
+    free(*f);
+}
+
+/* All or none: one that was forgotten by a crash in between would hold back no deletion. */
 static int add_all(const struct archiver_options *o, const struct names *names, struct err *e)
 {
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < names->n; i++)
-        rc = add_section(o, names->all[i], e);
+    OWN(own_first) struct first *f = calloc(1, sizeof *f);
+    bool added = false;
+    if (!f)
+        return err_memory(e, "the list of adapters");
+    for (; f->n < names->n; f->n++) {
+        struct adapter_options *x = NULL;
+        int rc = adapter_options_load(&x, o->conf, names->all[f->n], o->modules_dir, o->program, e);
+        if (rc < 0)
+            return rc;
+        f->options[f->n] = x;
+        f->all[f->n] = (struct ledger_new){.name = slice_of(names->all[f->n]),
+                                           .module = slice_of(x->module_name),
+                                           .required = x->required,
+                                           .readback = x->module.readback};
+    }
+    int rc = ledger_add_first(o->staging, f->all, f->n, &added, e);
+    for (size_t i = 0; rc == 0 && added && i < f->n; i++)
+        log_event(LOG_INFO, "adapter.added", "adapter=%s module=%s required=%s", names->all[i],
+                  f->options[i]->module_name, f->options[i]->required ? "yes" : "no");
     return rc;
 }
 
