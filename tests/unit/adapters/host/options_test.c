@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Setting adapters up: modules that can't be used, options that are wrong, and the commands that
+ * add, list and retire instances. */
+#include "adapters/host/options.h"
+#include "base/clock.h"
+#include "base/own.h"
+#include "tests/unit/adapters/host/rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int load(struct rig *r, const char *conf, const char *name, struct adapter_options **out)
+{
+    rig_conf(r, conf);
+    return adapter_options_load(out, r->conf, name, HOLDFAST_ABI_MODULES, "/proc/self/exe", &r->e);
+}
+
+static void refused(struct rig *r, const char *module, const char *says)
+{
+    struct adapter_options *o = NULL;
+    char conf[200];
+    (void)snprintf(conf, sizeof conf, "[adapter x]\nmodule = %s\n", module);
+    assert_int_equal(load(r, conf, "x", &o), ERR_CONFIG);
+    if (!strstr(r->e.text, says))
+        fail_msg("%s: %s", module, r->e.text);
+    assert_null(o);
+}
+
+static void modules_that_do_not_fit_are_refused(void **state)
+{
+    struct rig *r = *state;
+    refused(r, "noentry", "no symbol mgc_adapter_v0");
+    refused(r, "declines", "declines adapter contract");
+    refused(r, "major", "made for adapter contract 7");
+    refused(r, "short", "bytes");
+    refused(r, "bare", "lacks a name, open, deliver or close");
+    refused(r, "unread", "full read-back without a verify");
+    refused(r, "missing", "No such file");
+    refused(r, "../plain", "no module's name");
+}
+
+static void an_older_module_is_accepted(void **state)
+{
+    struct rig *r = *state;
+    OWN(own_adapter_options) struct adapter_options *o = NULL;
+    rig_ok(load(r, "[adapter x]\nmodule = older\n", "x", &o), &r->e);
+    assert_false(o->module.verifies);
+    assert_int_equal(o->module.readback, MGC_READBACK_NONE);
+}
+
+static void a_module_that_hangs_is_given_up(void **state)
+{
+    struct rig *r = *state;
+    struct adapter_options *o = NULL;
+    int64_t began = clock_mono_ms();
+    assert_int_equal(load(r, "[adapter x]\nmodule = stuck\n", "x", &o), ERR_RETRY);
+    assert_in_range(clock_mono_ms() - began, 9000, 14000);
+    assert_non_null(strstr(r->e.text, "did not answer"));
+}
+
+static void options_are_checked_with_file_and_line(void **state)
+{
+    struct rig *r = *state;
+    struct adapter_options *o = NULL;
+    assert_int_equal(load(r, "[adapter x]\nmodule = plain\ndirectoty = %/x\n", "x", &o),
+                     ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "holdfast.conf:3"));
+    assert_non_null(strstr(r->e.text, "directory"));
+    assert_int_equal(load(r, "[adapter x]\nmodule = plain\n", "x", &o), ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "directory"));
+    assert_int_equal(
+        load(r, "[adapter x]\nmodule = plain\ndirectory = y\ninterval = soon\n", "x", &o),
+        ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "holdfast.conf:4"));
+    assert_int_equal(load(r, "[adapter x]\nmodule = plain\ndirectory = forbidden\n", "x", &o),
+                     ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "directory: forbidden"));
+    assert_int_equal(load(r, "[adapter y]\nmodule = plain\n", "x", &o), ERR_CONFIG);
+    assert_null(o);
+}
+
+static void what_is_written_arrives(void **state)
+{
+    struct rig *r = *state;
+    OWN(own_adapter_options) struct adapter_options *o = NULL;
+    rig_ok(load(r,
+                "[adapter x]\nmodule = plain\ndirectory = out\nrequired = no\ninterval = 2m\n"
+                "records = 7\nbytes = 1MiB\ndeadline = 3s\n",
+                "x", &o),
+           &r->e);
+    assert_false(o->required);
+    assert_int_equal(o->due.interval_ms, 120000);
+    assert_int_equal(o->due.records, 7);
+    assert_int_equal(o->due.bytes, 1 << 20);
+    assert_int_equal(o->deadline_ms, 3000);
+    assert_int_equal(o->values[0].text.p[0], '/');
+    assert_false(o->values[1].set);
+}
+
+struct spoken {
+    int rc;
+    char out[4000], err[1000];
+};
+
+static struct spoken command(struct rig *r, const char *which, int argc, char **argv)
+{
+    struct spoken s = {0};
+    OWN(own_file) FILE *out = fmemopen(s.out, sizeof s.out, "w");
+    OWN(own_file) FILE *err = fmemopen(s.err, sizeof s.err, "w");
+    struct app_io io = {.out = out, .err = err};
+    if (strcmp(which, "add") == 0)
+        s.rc = adapter_add_command(&io, r->st, r->conf, HOLDFAST_ABI_MODULES, argc, argv);
+    else if (strcmp(which, "list") == 0)
+        s.rc = adapter_list_command(&io, r->st, argc, argv);
+    else
+        s.rc = adapter_retire_command(&io, r->st, argc, argv);
+    (void)fflush(out);
+    (void)fflush(err);
+    return s;
+}
+
+#define SAY(r, which, ...)                                                                         \
+    command(r, which, (int)(sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)),                     \
+            (char *[]){__VA_ARGS__})
+
+static char a[] = "a";
+static char json[] = "--json";
+static char all[] = "--all";
+static char reason[] = "--reason=moved";
+static char no_reason[] = "--reason= ";
+
+static void commands_add_list_and_retire(void **state)
+{
+    struct rig *r = *state;
+    struct spoken s;
+    rig_conf(r, "[adapter a]\nmodule = plain\ndirectory = %/a\n");
+    s = command(r, "list", 0, NULL);
+    assert_non_null(strstr(s.out, "no adapter was added"));
+    s = SAY(r, "add", a);
+    assert_int_equal(s.rc, APP_OK);
+    assert_non_null(strstr(s.out, "added a (module plain, required, read-back full)"));
+    s = SAY(r, "add", a);
+    assert_int_equal(s.rc, APP_FAILED);
+    s = SAY(r, "add", json);
+    assert_int_equal(s.rc, APP_USAGE);
+    s = SAY(r, "list", json);
+    assert_string_equal(s.out, "{\"adapters\":[{\"name\":\"a\",\"module\":\"plain\",\"state\":"
+                               "\"active\",\"required\":true,\"readback\":\"full\",\"archived\":0,"
+                               "\"batches\":0,\"failures\":0,\"last_error\":\"\"}]}\n");
+    s = SAY(r, "retire", a);
+    assert_int_equal(s.rc, APP_USAGE);
+    s = SAY(r, "retire", a, no_reason);
+    assert_int_equal(s.rc, APP_USAGE);
+    s = SAY(r, "retire", a, reason);
+    assert_int_equal(s.rc, APP_OK);
+    s = SAY(r, "retire", a, reason);
+    assert_int_equal(s.rc, APP_FAILED);
+    s = SAY(r, "list", json);
+    assert_string_equal(s.out, "{\"adapters\":[]}\n");
+    s = SAY(r, "list", all);
+    assert_non_null(strstr(s.out, "retired"));
+    s = SAY(r, "add", a);
+    assert_non_null(strstr(s.err, "was added before"));
+}
+
+static void a_command_adds_to_a_running_archiver(void **state)
+{
+    struct rig *r = *state;
+    rig_conf(r, "[adapter a]\nmodule = plain\ndirectory = %/a\ninterval = 1h\n");
+    rig_posts(r, &r->room, 4);
+    struct spoken s = SAY(r, "add", a);
+    assert_int_equal(s.rc, APP_OK);
+    rig_start(r);
+    rig_await(r, "SELECT archived FROM instance", 4);
+    s = SAY(r, "retire", a, reason);
+    assert_int_equal(s.rc, APP_OK);
+    rig_posts(r, &r->room, 4);
+    rig_sql(r, "UPDATE instance SET state = 'active'");
+    rig_await(r, "SELECT archived FROM instance", 8);
+    rig_assert_output(r, "a", 8, 0);
+}
+
+static void rows_and_sections_must_agree(void **state)
+{
+    struct rig *r = *state;
+    rig_conf(r, "[adapter a]\nmodule = plain\ndirectory = %/a\n");
+    rig_start(r);
+    rig_stop(r);
+    rig_conf(r, "[adapter b]\nmodule = plain\ndirectory = %/b\n");
+    struct archiver_options o = rig_options(r);
+    assert_int_equal(archiver_start(&r->archiver, &o, &r->e), ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "no section [adapter a]"));
+    rig_conf(r, "[adapter a]\nmodule = older\n");
+    o = rig_options(r);
+    rig_start(r);
+    rig_await(r, "SELECT count(*) FROM instance WHERE state = 'failed'", 1);
+    assert_non_null(strstr(rig_instance(r, "a").last_error, "was added with plain"));
+}
+
+#define CASE(f, fn)                                                                                \
+    {                                                                                              \
+#fn, fn, rig_set_up, rig_tear_down, f                                                      \
+    }
+
+int main(int argc, char **argv)
+{
+    static struct rig rig;
+    int worker = rig_worker(argc, argv);
+    if (worker >= 0)
+        return worker;
+    if (!getenv("HOLDFAST_TEST_SCRATCH")) {
+        (void)fprintf(stderr, "run me through tests/parts/with smtp -- options_test\n");
+        return 2;
+    }
+    const struct CMUnitTest tests[] = {
+        CASE(&rig, modules_that_do_not_fit_are_refused),
+        CASE(&rig, an_older_module_is_accepted),
+        CASE(&rig, a_module_that_hangs_is_given_up),
+        CASE(&rig, options_are_checked_with_file_and_line),
+        CASE(&rig, what_is_written_arrives),
+        CASE(&rig, commands_add_list_and_retire),
+        CASE(&rig, a_command_adds_to_a_running_archiver),
+        CASE(&rig, rows_and_sections_must_agree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
