@@ -11,9 +11,10 @@
 #include "base/own.h"
 #include "capture/capture_inside.h"
 
-#include <string.h>
+#include <errno.h>
+#include <time.h>
 
-enum { BATCH_RECORDS = 5000, BATCH_BYTES = 4 * 1024 * 1024, POLL_MS = 200 };
+enum { BATCH_RECORDS = 5000, BATCH_BYTES = 4 * 1024 * 1024, POLL_MS = 200, HOLD_S = 10 };
 
 static int assigned(void *arg, struct staging_position *positions, size_t n, struct err *e)
 {
@@ -111,6 +112,7 @@ static void capture_free(struct capture *c)
     source_close(c->source);
     capture_writer_free(c->writer);
     positions_done(&c->positions);
+    (void)pthread_cond_destroy(&c->turned);
     (void)pthread_mutex_destroy(&c->lock);
     wake_done(&c->bell);
     free(c->items);
@@ -126,11 +128,10 @@ static void own_capture(struct capture **c)
 int capture_start(struct capture **out, const struct capture_options *o, struct err *e)
 {
     OWN(own_capture) struct capture *c = calloc(1, sizeof *c);
-    if (!c || pthread_mutex_init(&c->lock, NULL) != 0) {
-        free(c);
-        c = NULL;
+    if (!c)
         return err_memory(e, "starting capture");
-    }
+    c->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    c->turned = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     c->bell.fd = -1;
     c->o = *o;
     c->o.batch_records = o->batch_records ? o->batch_records : BATCH_RECORDS;
@@ -163,6 +164,13 @@ void capture_stop(struct capture *c)
 
 void capture_hold(struct capture *c, bool held)
 {
+    struct timespec until;
     atomic_store(&c->held, held);
     wake_ring(&c->bell);
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += HOLD_S;
+    (void)pthread_mutex_lock(&c->lock);
+    while (held && !c->resting && pthread_cond_timedwait(&c->turned, &c->lock, &until) != ETIMEDOUT)
+        ;
+    (void)pthread_mutex_unlock(&c->lock);
 }

@@ -20,7 +20,8 @@ struct capture;
 int capture_start(struct capture **out, const struct capture_options *o,
                   struct err *e);     /* a thread */
 void capture_stop(struct capture *c); /* after the batch in hand */
-/* Holds or goes on: a held capture reads nothing (tests, demonstrations, maintenance). */
+/* Holds or goes on: a held capture reads nothing (tests, demonstrations, maintenance). Holding
+ * waits until the batch in hand is written, at most 10 s. */
 void capture_hold(struct capture *c, bool held);
 
 struct capture_state {

@@ -24,7 +24,9 @@ struct capture {
     bool paused;  /* the source was told */
     bool failing; /* mgccomp answers, but the batch to come was refused before */
     struct backoff backoff;
-    pthread_mutex_t lock; /* of state */
+    pthread_mutex_t lock;  /* of state and resting */
+    pthread_cond_t turned; /* resting changed */
+    bool resting;          /* held, and the loop has seen it */
     struct capture_state state;
     int told; /* class of the trouble that was logged last; 0: all is well */
     int64_t told_ms;
@@ -36,7 +38,8 @@ struct capture {
 void capture_write_failed(struct capture *c, int class, const struct err *e);
 void capture_poll_failed(struct capture *c, int class, const struct err *e);
 void capture_idle(struct capture *c); /* an empty poll: time to see whether mgccomp is back */
-void capture_follow_pause(struct capture *c); /* tells the source whether to deliver */
+/* Tells the source whether to deliver, and capture_hold that no batch is in hand. */
+void capture_follow_pause(struct capture *c);
 
 /* capture_state.c */
 void capture_well(struct capture *c); /* both ends answer */

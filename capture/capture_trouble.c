@@ -72,13 +72,18 @@ void capture_idle(struct capture *c)
 void capture_follow_pause(struct capture *c)
 {
     struct err e = {0};
-    bool wanted = c->away || atomic_load(&c->held);
-    if (wanted == c->paused)
-        return;
-    if (source_pause(c->source, wanted, &e) == 0)
-        c->paused = wanted;
-    else
+    bool held = atomic_load(&c->held);
+    bool wanted = c->away || held;
+    if (wanted != c->paused && source_pause(c->source, wanted, &e) < 0)
         capture_trouble(c, "capture.pause", &e);
+    else
+        c->paused = wanted;
+    (void)pthread_mutex_lock(&c->lock);
+    if (c->resting != (held && c->paused)) {
+        c->resting = held && c->paused;
+        (void)pthread_cond_broadcast(&c->turned);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 static int open_incident(struct capture *c, const struct source_fault *f, const char *detail,
