@@ -234,6 +234,31 @@ static int decode_attributes(const struct json *root, bool may_lack_source, stru
     return rc;
 }
 
+/* Nothing but blanks behind the object. yajl lets a string pass there that is not closed: bytes
+ * that no reader would see, and between which and the brace nothing could be added. */
+static bool ends_with_object(struct slice raw)
+{
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < raw.n; i++) {
+        char c = raw.p[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+            continue;
+        }
+        if (c == '"')
+            quoted = true;
+        else if (c == '{' || c == '[')
+            depth++;
+        else if ((c == '}' || c == ']') && --depth == 0)
+            return slice_trim((struct slice){raw.p + i + 1, raw.n - i - 1}).n == 0;
+    }
+    return false;
+}
+
 static int decode(struct json_doc *d, struct slice raw, bool may_lack_source, struct record *out,
                   struct err *e)
 {
@@ -253,6 +278,9 @@ static int decode(struct json_doc *d, struct slice raw, bool may_lack_source, st
         return rc;
     if (root->type != JSON_OBJECT)
         return err_set(e, ERR_REJECTED, "record is not a JSON object");
+
+    if (!ends_with_object(raw))
+        return err_set(e, ERR_REJECTED, "bytes behind the record's closing brace");
 
     struct record r = {.raw = raw};
     rc = decode_attributes(root, may_lack_source, &r, e);
