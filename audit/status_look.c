@@ -12,6 +12,13 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+/* So many streams that are behind are looked into for their oldest record; more only count. */
+enum { BEHIND_STREAMS = 1000 };
+
+struct behind {
+    int64_t stream, sequence;
+};
+
 /* What the visitors need. */
 struct looking {
     struct look *look;
@@ -19,6 +26,8 @@ struct looking {
     struct db *db;
     struct json_doc *doc;
     int64_t matched; /* streams both sides know */
+    struct behind behind[BEHIND_STREAMS];
+    size_t behind_count;
 };
 
 static int take_time(void *arg, const struct store_row *row, struct err *e)
@@ -112,10 +121,10 @@ static int compare_stream(void *arg, const struct store_stream *s, struct err *e
     }
     if (s->sequence > head.sequence) {
         k->uncaptured += s->sequence - head.sequence;
-        err = store_read_stream(l->store, s->id, head.sequence + 1, head.sequence + 1, 1, take_time,
-                                l, e);
+        if (l->behind_count < BEHIND_STREAMS)
+            l->behind[l->behind_count++] = (struct behind){s->id, head.sequence + 1};
     }
-    return err ? err : note_room(l, s, &head, e);
+    return note_room(l, s, &head, e);
 }
 
 static int take_instance(void *arg, const struct ledger_instance *i, struct err *e)
@@ -182,10 +191,23 @@ static int look_at_staging(struct looking *l, struct err *e)
     return err;
 }
 
+/* After the streams were passed: a handle reads one thing at a time. */
+static int look_at_behind(struct looking *l, struct err *e)
+{
+    for (size_t i = 0; i < l->behind_count; i++) {
+        const struct behind *b = &l->behind[i];
+        int err =
+            store_read_stream(l->store, b->stream, b->sequence, b->sequence, 1, take_time, l, e);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
 int status_look(struct look *k, const struct status_input *in, struct err *e)
 {
     OWN(own_json_doc) struct json_doc *doc = json_doc_new();
-    struct looking l = {k, in->store, in->staging, doc, 0};
+    struct looking l = {.look = k, .store = in->store, .db = in->staging, .doc = doc};
     struct statvfs fs;
     int64_t known;
 
@@ -203,6 +225,8 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
     err = look_at_staging(&l, e);
     if (!err)
         err = store_streams(in->store, compare_stream, &l, e);
+    if (!err)
+        err = look_at_behind(&l, e);
     if (!err)
         err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
     if (err)
