@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
-#include "base/file.h"
 #include "base/net.h"
 #include "base/own.h"
 
@@ -97,19 +96,27 @@ void link_close(struct link *l)
 
 /* ---- sending ---- */
 
+static int lost_server(struct link *l, struct err *e)
+{
+    l->ended = true;
+
+    return err_set(e, ERR_RETRY, "the chat server closed the connection");
+}
+
 static int send_all(struct link *l, const struct buf *b, struct err *e)
 {
     int r = buf_ok(b, "request", e);
 
-    if (r < 0)
-        return r;
-    r = file_write_all(l->fd, b->p, b->n, e);
-    if (r < 0) {
-        l->ended = true;
-        return err_set(e, ERR_RETRY, "the chat server closed the connection");
+    for (size_t sent = 0; r == 0 && sent < b->n;) {
+        ssize_t n = send(l->fd, b->p + sent, b->n - sent, MSG_NOSIGNAL);
+
+        if (n > 0)
+            sent += (size_t)n;
+        else if (errno != EINTR)
+            r = lost_server(l, e);
     }
 
-    return 0;
+    return r;
 }
 
 static void put_from(struct buf *b, const struct link *l)
@@ -292,10 +299,8 @@ static int receive(struct link *l, struct err *e)
     ssize_t n = recv(l->fd, space, 64 * 1024, 0);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
-    if (n <= 0) {
-        l->ended = true;
-        return err_set(e, ERR_RETRY, "the chat server closed the connection");
-    }
+    if (n <= 0)
+        return lost_server(l, e);
     buf_commit(&l->in, (size_t)n);
 
     return take_messages(l, e);

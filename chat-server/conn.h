@@ -11,6 +11,7 @@
 #define CHAT_CONN_H
 
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/xml.h"
 #include "chat-server/chat.h"
 
@@ -53,6 +54,7 @@ struct conn {
     char name[CHAT_MAX_NAME * 4];
     char endpoint[CHAT_MAX_ENDPOINT];
     int64_t registered_until_ms;
+    uint8_t sign_out_once[SHA256_SIZE]; /* key of the sign-out that will end it */
 
     struct dialog *dialogs;
     size_t dialog_count;

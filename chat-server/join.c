@@ -216,6 +216,6 @@ void join_part_command(struct request *q)
 {
     const struct member *m = room_member(q->conn, slice_of(q->x.rooms[0]));
 
-    if (publish_leave(q->conn, slice_of(m->room->uri), "part", part_decided, q, NULL) < 0)
+    if (publish_leave(m, "part", part_decided, q, NULL) < 0)
         command_finish(q, XCCOS_UNAVAILABLE);
 }

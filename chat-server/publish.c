@@ -7,6 +7,7 @@
 #include "chat-server/room.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* An event on its way through the writer. It owns what the job points to; the connection's own
  * texts and the room's URI stay as long as a request or a leave is in work. */
@@ -68,6 +69,10 @@ static struct event *event_new(struct conn *c, enum record_kind kind, struct sli
                                          .subject = subject,
                                          .kind = kind,
                                          .time_us = ev->outcome.time_us};
+    /* By its key the writer finds out whether an event is on record when a commit's answer was
+     * lost. */
+    ev->job.event.has_once = true;
+    random_bytes(ev->job.event.once, sizeof ev->job.event.once);
     buf_init(&ev->members, RECORD_MAX_BYTES);
     json_put_string(&ev->members, "participant", slice_of(c->user));
     json_put_string(&ev->members, "name", slice_of(c->name));
@@ -129,14 +134,16 @@ int publish_join(struct conn *c, struct slice room, publish_fn *done, void *arg,
     return event_submit(ev, done, arg, e);
 }
 
-int publish_leave(struct conn *c, struct slice room, const char *reason, publish_fn *done,
-                  void *arg, struct err *e)
+int publish_leave(const struct member *m, const char *reason, publish_fn *done, void *arg,
+                  struct err *e)
 {
-    struct event *ev = event_new(c, RECORD_LEAVE, room);
+    struct conn *c = m->conn;
+    struct event *ev = event_new(c, RECORD_LEAVE, slice_of(m->room->uri));
 
     if (ev) {
         event_presence(ev, c, STORE_PRESENCE_LEAVE);
         json_put_string(&ev->members, "reason", slice_of(reason));
+        memcpy(ev->job.event.once, m->leave_once, sizeof m->leave_once);
     }
 
     return event_submit(ev, done, arg, e);
@@ -168,6 +175,8 @@ int publish_sign(struct conn *c, enum record_kind kind, const char *reason, publ
 
     if (ev && reason)
         json_put_string(&ev->members, "reason", slice_of(reason));
+    if (ev && kind == RECORD_SIGN_OUT)
+        memcpy(ev->job.event.once, c->sign_out_once, sizeof c->sign_out_once);
 
     return event_submit(ev, done, arg, e);
 }
@@ -238,7 +247,6 @@ static int submit_post(struct request *q, struct err *e)
 
     if (!ev || !once_key(q, ev->job.event.once))
         return err_memory(e, "post");
-    ev->job.event.has_once = true;
     ev->job.event.numbered = true;
     json_put_string(&ev->members, "text", q->x.text.p ? q->x.text : SLICE(""));
     struct event *ready = ev;

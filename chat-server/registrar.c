@@ -50,6 +50,7 @@ static void signed_in(void *arg, const struct published *p)
         return;
     }
     q->conn->signed_in = true;
+    random_bytes(q->conn->sign_out_once, SHA256_SIZE);
     atomic_fetch_add(&q->server->shown_users, 1);
     answer_registered(q);
 }

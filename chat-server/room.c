@@ -133,6 +133,7 @@ struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const
     }
     *m = (struct member){
         .room = r, .conn = c, .dialog = d, .next_in_room = r->members, .next_of_conn = c->joined};
+    random_bytes(m->leave_once, sizeof m->leave_once);
     r->members = m;
     c->joined = m;
     c->joined_count++;
@@ -276,7 +277,7 @@ static void leave_step(struct conn *c)
         l->done(l->arg);
         return;
     }
-    if (publish_leave(c, slice_of(m->room->uri), l->reason, leave_decided, c, &e) == 0)
+    if (publish_leave(m, l->reason, leave_decided, c, &e) == 0)
         l->in_flight = true;
     else
         l->retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;

@@ -6,6 +6,7 @@
 #ifndef CHAT_ROOM_H
 #define CHAT_ROOM_H
 
+#include "base/digest.h"
 #include "chat-server/conn.h"
 #include "chat-server/xccos.h"
 
@@ -20,7 +21,8 @@ struct room {
 struct member {
     struct room *room;
     struct conn *conn;
-    struct dialog *dialog; /* it was joined in, where notices go */
+    struct dialog *dialog;           /* it was joined in, where notices go */
+    uint8_t leave_once[SHA256_SIZE]; /* key of the leave that will end it */
     struct member *next_in_room;
     struct member *next_of_conn;
 };
