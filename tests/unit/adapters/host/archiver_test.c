@@ -66,7 +66,7 @@ struct misdeed {
     const char *mode, *says;
 };
 static const struct misdeed misdeeds[] = {
-    {"crash", "signal 11"},
+    {"crash", "signal 6"},
     {"exit", "status 3"},
     {"hang", "busy after its deadline"},
     {"deaf", ""},

@@ -107,7 +107,7 @@ void rig_plain(struct buf *conf, const char *name)
 {
     buf_format(conf,
                "[adapter %s]\nmodule = plain\ndirectory = %%/%s\nmode = %%/%s.mode\n"
-               "deadline = 400ms\ninterval = 1h\n",
+               "deadline = 3s\ninterval = 1h\n",
                name, name, name);
 }
 

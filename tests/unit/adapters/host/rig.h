@@ -31,7 +31,7 @@ void rig_ok(int rc, const struct err *e);
 void rig_posts(struct rig *r, struct feed_stream *s, int n);
 /* Writes the configuration: text with every % replaced by the rig's folder. */
 void rig_conf(struct rig *r, const char *text);
-/* An instance NAME of module plain with its folder and mode file, deadline 400 ms. */
+/* An instance NAME of module plain with its folder and mode file, deadline 3 s. */
 void rig_plain(struct buf *conf, const char *name);
 /* "" mends. */
 void rig_mode(struct rig *r, const char *name, const char *mode);
