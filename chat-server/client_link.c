@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The client's side of SIP and XCCOS over one TCP connection. */
 #include "chat-server/client_link.h"
 
 #include "base/clock.h"

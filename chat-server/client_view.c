@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Texts and messages made safe to look at. */
 #include "chat-server/client_view.h"
 
 #include <time.h>

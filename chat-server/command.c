@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of XCCOS commands, and those that need nothing but an answer. */
 #include "chat-server/command.h"
 
 #include "base/clock.h"

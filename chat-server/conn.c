@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a connection: input in order, bounded output, timers, and an end that is recorded. */
 #include "chat-server/conn.h"
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The dialogs of a connection and the envelopes sent in them. */
 #include "chat-server/dialog.h"
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of SIP methods, a request's answer and its end. */
 #include "chat-server/dispatch.h"
 
 #include "base/log.h"

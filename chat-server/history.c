@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A page of history: read, record the reading, show. In this order. */
 #include "chat-server/history.h"
 
 #include "base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Joining: look the rooms up, record the joins, answer, tell the others. And the way out. */
 #include "chat-server/join.h"
 
 #include "base/own.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Questions to the directory: asked in a thread of their own, answered in the loop. */
 #include "chat-server/lookup.h"
 
 #include "base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The event loop on libuv: every handle and callback of that library is in here. */
 #include "chat-server/loop.h"
 
 #include "base/own.h"

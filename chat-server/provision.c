@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The one document a client subscribes to. */
 #include "chat-server/provision.h"
 
 #include "base/own.h"

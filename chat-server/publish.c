@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* From an event to its record, and from the record to the people: the only way into the store. */
 #include "chat-server/publish.h"
 
 #include "base/clock.h"

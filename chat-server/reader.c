@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A small pool of reading handles, so that look-ups need not open the store each time. */
 #include "chat-server/reader.h"
 
 #include <pthread.h>

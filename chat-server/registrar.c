@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Sign-in, refresh, sign-out; each sign-in has its sign-out on record, whatever ends it. */
 #include "chat-server/registrar.h"
 
 #include "base/clock.h"

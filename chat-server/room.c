@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Members of rooms in memory, notices to them, and leaves that are tried until recorded. */
 #include "chat-server/room.h"
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The server as a whole: options, thread, tick, stop. */
 #include "chat-server/server.h"
 
 #include "base/clock.h"
@@ -25,10 +26,10 @@ void chat_lost(struct chat_server *s)
     s->lost = true;
     atomic_store(&s->shown_lost, true);
     log_event(LOG_ERROR, "chat.lost", "source=%s", s->pool);
-    for (struct conn *c = s->conns; c; c = c->next)
-        conn_cut(c, "server-stopped");
     if (s->lost_fn)
         s->lost_fn(s->lost_arg);
+    for (struct conn *c = s->conns; c; c = c->next)
+        conn_cut(c, "server-stopped");
 }
 
 /* ---- the loop's thread ---- */

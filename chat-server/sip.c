@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One SIP message: where it ends in the stream, what its headers say, how one is written. */
 #include "chat-server/sip.h"
 
 #include "base/own.h"

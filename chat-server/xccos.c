@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reading XCCOS: envelopes into plain structs, for the server and for the client. */
 #include "chat-server/xccos.h"
 
 #include "base/clock.h"

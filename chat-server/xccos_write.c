@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Writing XCCOS, with the tables of commands and result codes. */
 #include "base/clock.h"
 #include "chat-server/xccos.h"
 #include "chat-server/xccos_names.h"

@@ -35,6 +35,13 @@ static bool refuses(void *arg)
     return atomic_load(&r->refuse);
 }
 
+static void lost(void *arg)
+{
+    struct rig *r = arg;
+
+    atomic_store(&r->lost, true);
+}
+
 static void start_server(struct rig *r, int64_t session_seconds, int64_t sign_in_ms)
 {
     struct writer_options w = {.url = r->url};
@@ -50,6 +57,8 @@ static void start_server(struct rig *r, int64_t session_seconds, int64_t sign_in
                              .writer = r->writer,
                              .must_refuse = refuses,
                              .must_refuse_arg = r,
+                             .lost = lost,
+                             .lost_arg = r,
                              .session_seconds = session_seconds,
                              .sign_in_ms = sign_in_ms};
     MUST(chat_server_start(&r->server, &o, e));

@@ -21,6 +21,7 @@ struct rig {
     struct chat_server *server;
     struct store *store; /* for setting up and looking */
     atomic_bool refuse;
+    atomic_bool lost; /* the server says that another is the writer now */
     struct buf lines; /* of rig_records */
 };
 

@@ -558,6 +558,28 @@ static void stop_records_what_ends(void **state)
     assert_null(strstr(last, "sign-out"));
 }
 
+static void another_writer_ends_everything(void **state)
+{
+    struct scene *s = *state;
+    struct chat_state now;
+    struct err e = {0};
+    int64_t changed = 0;
+
+    both_in_lobby(s);
+    assert_int_equal(db_run(store_db(s->rig.store), "UPDATE writer SET session = $1",
+                            DB_ARGS(DB_T(SLICE("urn:uuid:another"))), &changed, &e),
+                     0);
+    assert_int_equal(changed, 1);
+    peer_post(&s->alice, s->lobby, "too late");
+    peer_expect(&s->alice, "closed");
+    peer_expect(&s->bob, "closed");
+    assert_true(atomic_load(&s->rig.lost));
+    chat_server_state(s->rig.server, &now);
+    assert_true(now.lost);
+    rig_stop_server(&s->rig);
+    assert_string_equal(rig_records(&s->rig, s->lobby), "join alice\njoin bob\n");
+}
+
 static void only_loopback_is_served(void **state)
 {
     struct scene *s = *state;
@@ -608,6 +630,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_signing_in_times_out, setup_short, teardown),
         cmocka_unit_test_setup_teardown(silent_session_times_out, setup_short, teardown),
         CASE(stop_records_what_ends),
+        CASE(another_writer_ends_everything),
         CASE(only_loopback_is_served),
     };
 
