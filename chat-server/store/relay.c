@@ -21,6 +21,7 @@ enum {
     BURST = 64,   /* records of one stream before the next one's turn */
     TURNS = 1000, /* streams looked at before reports are polled again */
     QUIET_MS = 5000,
+    RESCAN_MS = 600000, /* nobody may have told of a record whose commit was in doubt */
 };
 
 void relay_lock(struct relay *r)
@@ -235,7 +236,8 @@ static int scan_visit(void *arg, const struct store_stream *found, struct err *e
 static int scan(struct relay *r, struct err *e)
 {
     relay_lock(r);
-    bool needed = !r->scanned || (r->rescan && !outbox_full(r->outbox));
+    bool needed = !r->scanned || (r->rescan && !outbox_full(r->outbox)) ||
+                  clock_mono_ms() - r->scanned_ms > RESCAN_MS;
     if (needed)
         r->rescan = false;
     relay_unlock(r);
@@ -247,6 +249,7 @@ static int scan(struct relay *r, struct err *e)
         r->rescan = true;
     else
         r->scanned = true;
+    r->scanned_ms = clock_mono_ms();
     relay_unlock(r);
     return rc;
 }

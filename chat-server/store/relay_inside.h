@@ -57,7 +57,7 @@ struct relay {
     bool failed; /* a report was bad: rewind */
     bool progressed;
     int64_t quiet_ms; /* since when nothing was confirmed while something is in flight */
-    int64_t noted_ms;
+    int64_t noted_ms, scanned_ms;
     struct outbox_stream *dirty;
 };
 
