@@ -70,7 +70,10 @@ static int do_line(struct client *c, struct slice line, struct err *e)
 static int run_line(struct client *c, struct slice line)
 {
     struct err e = {0};
+
+    c->typed_last = c->tty && line.n < CLIENT_ONE_ROW;
     int r = do_line(c, line, &e);
+    c->typed_last = false;
 
     if (r == ERR_REJECTED) {
         client_complain(c, "%s", e.text);

@@ -9,6 +9,7 @@
 enum {
     CLIENT_HISTORY = 20,
     CLIENT_MAX_LINE = 64 * 1024,
+    CLIENT_ONE_ROW = 79, /* bytes that fit into one row of any terminal */
     CLIENT_MAX_PEOPLE = 10000,
 };
 
@@ -19,7 +20,8 @@ struct person {
 struct client {
     struct app_io *io;
     struct link link;
-    bool tty; /* a person at both ends */
+    bool tty;        /* a person at both ends */
+    bool typed_last; /* the last row of the terminal is what was typed, and only that */
     bool failed;
     bool quit;
     struct buf line;

@@ -142,8 +142,8 @@ static void heard_message(struct client *c, const struct xccos_answer *a)
         return;
     if (slice_eq_nocase(m.author, slice_of(c->link.user))) {
         c->own_echoes++;
-        /* The numbered line takes the place of the typed one. */
-        if (c->tty)
+        /* The numbered line takes the place of the typed one, never of somebody else's. */
+        if (c->typed_last)
             (void)fputs("\033[1A\033[2K\r", c->io->out);
     }
     view_message(c->io->out, &m);
@@ -179,10 +179,12 @@ void client_heard(void *arg, const struct xccos_answer *a)
     switch (a->said) {
     case XCCOS_SAID_MESSAGE:
         heard_message(c, a);
+        c->typed_last = false;
         return;
     case XCCOS_SAID_JOIN:
     case XCCOS_SAID_PART:
         heard_notice(c, a);
+        c->typed_last = false;
         return;
     case XCCOS_SAID_OTHER:
         return;
