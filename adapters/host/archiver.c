@@ -156,6 +156,17 @@ static int look(struct archiver *a, struct err *e)
     return rc;
 }
 
+/* Shown at the instance, unless the ledger itself is out of reach. Once: it is the state that
+ * counts here, not every turn. */
+static void show_trouble(struct archiver *a, struct runner *r, const struct err *e)
+{
+    if (strcmp(r->trouble, e->text) == 0)
+        return;
+    (void)snprintf(r->trouble, sizeof r->trouble, "%s", e->text);
+    log_error("archiver.trouble", e, "adapter=%s", r->row.name);
+    (void)ledger_failed(a->o.staging, r->row.id, slice_of(e->text), 0, NULL);
+}
+
 /* One instance's trouble is not another's. */
 static void step_all(struct archiver *a, int64_t *wait_ms)
 {
@@ -164,7 +175,7 @@ static void step_all(struct archiver *a, int64_t *wait_ms)
         struct err e = {0};
         if (runner_step(r, &a->context, wait_ms, &e) == 0)
             continue;
-        trouble(a, "archiver.trouble", &e);
+        show_trouble(a, r, &e);
         r->next_ms = clock_mono_ms() + TROUBLE_MS;
         *wait_ms = *wait_ms < TROUBLE_MS ? *wait_ms : TROUBLE_MS;
     }

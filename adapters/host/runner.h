@@ -45,6 +45,7 @@ struct runner {
     struct backoff backoff;
     int faults; /* attempts in a row that ended without reason or result */
     int64_t next_ms;
+    char trouble[512]; /* of database or machine, as last shown; the archiver's */
 };
 
 /* Takes options. */

@@ -29,6 +29,7 @@ int runner_verified(struct runner *r, struct runner_context *c, struct err *e)
         return rc;
     r->faults = 0;
     r->next_ms = 0;
+    r->trouble[0] = '\0';
     backoff_reset(&r->backoff);
     c->archived = true;
     log_event(LOG_INFO, "adapter.verified",

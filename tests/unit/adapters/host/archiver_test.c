@@ -248,6 +248,26 @@ static void faults_in_a_row_park(void **state)
     assert_int_equal(open_incidents(r), 1);
 }
 
+/* The disk of the scratch folder fails: shown at the instance, and over when it is mended. */
+static void trouble_of_the_machine_is_shown(void **state)
+{
+    struct rig *r = *state;
+    char path[500];
+    CONF(r, "a");
+    struct archiver_options o = rig_options(r);
+    (void)snprintf(path, sizeof path, "%s/scratch", r->dir);
+    assert_int_equal(remove(path), 0);
+    OWN(own_file) FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    archiver_drain(r->archiver, true);
+    rig_posts(r, &r->room, 2);
+    rig_await(r, "SELECT failures FROM instance", 1);
+    assert_non_null(strstr(rig_instance(r, "a").last_error, "scratch"));
+    assert_int_equal(remove(path), 0);
+    rig_await(r, "SELECT archived FROM instance", 2);
+}
+
 static void time_alone_cuts_a_batch(void **state)
 {
     struct rig *r = *state;
@@ -370,6 +390,7 @@ int main(int argc, char **argv)
         CASE(&sqlite, damage_found_by_the_read_back_parks),
         CASE(&sqlite, a_wrong_set_up_stops_the_instance_until_a_restart),
         CASE(&sqlite, faults_in_a_row_park),
+        CASE(&sqlite, trouble_of_the_machine_is_shown),
         CASE(&sqlite, time_alone_cuts_a_batch),
         CASE(&sqlite, stopping_lets_workers_go),
         CASE(&sqlite, killed_at_any_moment_nothing_is_lost_or_doubled),
