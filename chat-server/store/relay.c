@@ -254,27 +254,49 @@ static int scan(struct relay *r, struct err *e)
     return rc;
 }
 
+struct parked_count {
+    const char *source;
+    uint64_t n;
+};
+
 static int count_parked(void *arg, const struct store_parked *p, struct err *e)
 {
-    uint64_t *n = arg;
-    (void)p;
+    struct parked_count *count = arg;
     (void)e;
-    (*n)++;
+    count->n += slice_is(p->source, count->source);
     return 0;
+}
+
+/* Two relays of one source would put its records into the log twice, in two orders. */
+static int lock_source(struct relay *r, struct err *e)
+{
+    char name[600];
+    int n = snprintf(name, sizeof name, "store relay %s", r->source);
+    if (n < 0 || (size_t)n >= sizeof name)
+        return err_set(e, ERR_CONFIG, "the relay's source is too long");
+    int rc = db_lock(store_db(r->store), slice_of(name), e);
+    if (rc == ERR_CONFLICT)
+        return err_set(e, rc, "another process relays the source %s", r->source);
+    return rc;
 }
 
 int relay_open_store(struct relay *r, struct err *e)
 {
-    uint64_t parked = 0;
+    struct parked_count parked = {r->source, 0};
     store_close(r->store);
     r->store = NULL;
     int rc = store_open(&r->store, r->store_url, e);
     if (rc == 0)
+        rc = lock_source(r, e);
+    if (rc == 0)
         rc = store_parked(r->store, count_parked, &parked, e);
-    if (rc < 0)
+    if (rc < 0) {
+        store_close(r->store);
+        r->store = NULL;
         return rc;
+    }
     relay_lock(r);
-    r->parked = parked;
+    r->parked = parked.n;
     relay_unlock(r);
     return 0;
 }

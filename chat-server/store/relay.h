@@ -22,6 +22,8 @@ struct relay_options {
     struct slice source;
 };
 
+/* ERR_CONFIG: the topic is not fit to hold records. Brokers that are away and another process that
+ * still relays the source are waited for by the thread, and shown by relay_state. */
 int relay_start(struct relay **out, const struct relay_options *o, struct err *e);
 void relay_stop(struct relay *r); /* waits up to 10 s for what is in flight */
 

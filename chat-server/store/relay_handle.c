@@ -70,7 +70,8 @@ int relay_start(struct relay **out, const struct relay_options *o, struct err *e
     int rc = fill(r, o, e);
     if (rc == 0)
         rc = relay_open_store(r, e);
-    if (rc < 0)
+    /* A lock of the source is waited for: a killed process's goes when the server notices. */
+    if (rc < 0 && rc != ERR_CONFLICT)
         return rc;
     /* A topic that is set up wrongly stops the start; brokers that are away do not. */
     rc = relay_check_topic(r, e);

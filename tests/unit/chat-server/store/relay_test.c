@@ -383,6 +383,28 @@ static void starts_without_broker(void **state)
     free(g);
 }
 
+static void second_relay_waits(void **state)
+{
+    struct place *p = *state;
+    struct relay_state rs;
+    p->r = start_relay(p, 0);
+    struct relay *second = start_relay(p, 0);
+    start_writer(p);
+    add(p, 99);
+    OK(relay_wait(p->r, 30000, &e));
+    relay_state(second, &rs);
+    assert_non_null(strstr(rs.problem, "another process relays"));
+    relay_stop(p->r);
+    p->r = NULL;
+    OK(relay_wait(second, 30000, &e));
+    relay_stop(second);
+    writer_stop(p->w);
+    p->w = NULL;
+    struct log *g = read_log(p);
+    assert_int_equal(g->messages, 99);
+    free(g);
+}
+
 static void wrong_topic_is_refused(void **state)
 {
     struct place *p = *state;
@@ -571,6 +593,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(each_once_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(backlog_and_small_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_topic_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(second_relay_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_row_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_relay_repeats_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(poison_is_parked, set_up, tear_down),
