@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a batch's spool in the worker, and making of each record what a module gets. Memory holds
  * the rooms, the receipts and one record. */
-#include "adapters/host/spool.h"
+#include "adapters/host/spool_private.h"
 
 #include "base/arena.h"
 #include "base/json.h"
@@ -28,35 +28,6 @@ SAME(RECORD_SESSION_START, MGC_KIND_SESSION_START);
 SAME(RECORD_SESSION_STOP, MGC_KIND_SESSION_STOP);
 
 enum { KEEP = 2 << 20 };
-static const struct json_limits limits = {SPOOL_MAX_JSON, 8, 8000000};
-
-struct head {
-    uint32_t room, flags, note_n, raw_n;
-    int64_t sequence, time_us, captured_us, part, pos;
-    uint8_t hash[SHA256_SIZE];
-};
-
-struct range {
-    uint64_t first, last;
-};
-
-struct spool {
-    FILE *f;
-    off_t records_at;
-    struct arena rooms_arena, record_arena;
-    struct mgc_room *rooms;
-    struct mgc_fact *facts;
-    uint32_t fact_count, fact_room;
-    struct range *ranges; /* settled before */
-    size_t room_count, range_count;
-    struct spool_totals totals;
-    bool *settled; /* totals.records of them */
-    uint64_t index;
-    struct head head;
-    struct buf raw;
-    struct json_doc *doc;
-    struct mgc_record record;
-};
 
 void spool_close(struct spool *s)
 {
@@ -71,195 +42,28 @@ void spool_close(struct spool *s)
     free(s);
 }
 
-static int malformed(const char *what, struct err *e)
-{
-    return err_set(e, ERR_FAULT, "the spool is malformed: %s", what);
-}
-
-static uint64_t number(const uint8_t *p, int bytes)
-{
-    uint64_t n = 0;
-    for (int i = 0; i < bytes; i++)
-        n = n << 8 | p[i];
-    return n;
-}
-
-static int read_bytes(struct spool *s, void *out, size_t n, struct err *e)
-{
-    return fread(out, 1, n, s->f) == n ? 0 : malformed("it ends too early", e);
-}
-
-/* A length and so many bytes, parsed as JSON whose texts lie in s->raw. */
-static int read_json(struct spool *s, struct json_doc *d, const struct json **root, struct err *e)
-{
-    uint8_t length[4];
-    int rc = read_bytes(s, length, sizeof length, e);
-    size_t n = rc == 0 ? (size_t)number(length, 4) : 0;
-    if (rc == 0 && n > SPOOL_MAX_JSON)
-        rc = malformed("its head is too long", e);
-    if (rc < 0)
-        return rc;
-    buf_clear(&s->raw);
-    char *room = buf_reserve(&s->raw, n);
-    if (!room)
-        return buf_ok(&s->raw, "the spool", e);
-    rc = read_bytes(s, room, n, e);
-    if (rc < 0)
-        return rc;
-    buf_commit(&s->raw, n);
-    return json_parse(d, buf_view(&s->raw), &limits, root, e);
-}
-
-static bool put(struct arena *a, struct slice from, struct mgc_text *out)
-{
-    struct slice copy;
-    if (!arena_copy(a, from.p ? from : SLICE(""), &copy))
-        return false;
-    *out = (struct mgc_text){copy.p, copy.n};
-    return true;
-}
-
-static int read_room(struct spool *s, const struct json *from, size_t index, struct err *e)
-{
-    struct mgc_room *room = &s->rooms[index];
-    int64_t records = 0;
-    *room = (struct mgc_room){.size = sizeof *room, .index = index};
-    if (!json_i64(from, "epoch", &room->epoch) || !json_i64(from, "records", &records) ||
-        records < 0)
-        return malformed("a room", e);
-    room->records = (uint64_t)records;
-    struct arena *a = &s->rooms_arena;
-    if (!put(a, json_string(from, "source"), &room->source) ||
-        !put(a, json_string(from, "subject"), &room->uri) ||
-        !put(a, json_string(from, "name"), &room->name))
-        return err_memory(e, "the rooms of a batch");
-    return 0;
-}
-
-static bool room_of(const struct spool *s, const struct json *entry, size_t *room)
-{
-    int64_t n = -1;
-    if (entry->type != JSON_ARRAY || entry->count != 4 || !text_i64(entry->child->text, &n) ||
-        n < 0 || (size_t)n >= s->room_count)
-        return false;
-    *room = (size_t)n;
-    return true;
-}
-
-/* Entries come room by room: each room's are one run of the array. */
-static int read_rosters(struct spool *s, const struct json *rosters, struct err *e)
-{
-    struct mgc_participant *all = arena_alloc(&s->rooms_arena, (rosters->count + 1) * sizeof *all);
-    if (!all)
-        return err_memory(e, "the rosters of a batch");
-    for (const struct json *r = rosters->child; r; r = r->next, all++) {
-        size_t room = 0;
-        if (!room_of(s, r, &room))
-            return malformed("a roster", e);
-        const struct json *uri = r->child->next;
-        const struct json *name = uri->next;
-        *all = (struct mgc_participant){0};
-        if (!text_i64(name->next->text, &all->since_us) ||
-            (s->rooms[room].roster && all != s->rooms[room].roster + s->rooms[room].roster_count))
-            return malformed("a roster", e);
-        if (!put(&s->rooms_arena, uri->text, &all->uri) ||
-            !put(&s->rooms_arena, name->text, &all->name))
-            return err_memory(e, "the rosters of a batch");
-        if (!s->rooms[room].roster)
-            s->rooms[room].roster = all;
-        s->rooms[room].roster_count++;
-    }
-    return 0;
-}
-
-static int read_rooms(struct spool *s, struct json_doc *d, struct err *e)
-{
-    const struct json *root = NULL;
-    int rc = read_json(s, d, &root, e);
-    if (rc < 0)
-        return rc;
-    const struct json *rooms = json_get(root, "rooms");
-    const struct json *rosters = json_get(root, "rosters");
-    if (!rooms || rooms->type != JSON_ARRAY || !rosters || rosters->type != JSON_ARRAY)
-        return malformed("its rooms", e);
-    s->rooms = arena_alloc(&s->rooms_arena, (rooms->count + 1) * sizeof *s->rooms);
-    if (!s->rooms)
-        return err_memory(e, "the rooms of a batch");
-    for (const struct json *r = rooms->child; rc == 0 && r; r = r->next)
-        rc = read_room(s, r, s->room_count++, e);
-    return rc == 0 ? read_rosters(s, rosters, e) : rc;
-}
-
-static int read_facts(struct spool *s, const struct json *facts, struct err *e)
-{
-    for (const struct json *f = facts->child; f; f = f->next) {
-        if (f->type != JSON_ARRAY || f->count != 2 || s->fact_count == s->fact_room)
-            return malformed("a receipt", e);
-        struct mgc_fact *out = &s->facts[s->fact_count++];
-        if (!put(&s->rooms_arena, f->child->text, &out->name) ||
-            !put(&s->rooms_arena, f->child->next->text, &out->value))
-            return err_memory(e, "the receipts of a batch");
-    }
-    return 0;
-}
-
-static bool settlement_valid(const struct json *x)
-{
-    int64_t first = -1;
-    int64_t last = -1;
-    return x->type == JSON_ARRAY && x->count == 3 && text_i64(x->child->text, &first) &&
-           text_i64(x->child->next->text, &last) && first >= 0 && last >= first &&
-           x->child->next->next->type == JSON_ARRAY;
-}
-
-/* They come before the records; which records they settle is marked once those are counted. */
-static int read_settlements(struct spool *s, const struct json *root, struct err *e)
-{
-    size_t facts = 0;
-    for (const struct json *x = root->child; x; x = x->next) {
-        if (!settlement_valid(x))
-            return malformed("a settlement", e);
-        facts += x->child->next->next->count;
-    }
-    if (facts > UINT32_MAX)
-        return malformed("its receipts are too many", e);
-    s->fact_room = (uint32_t)facts;
-    s->facts = arena_alloc(&s->rooms_arena, (facts + 1) * sizeof *s->facts);
-    s->ranges = arena_alloc(&s->rooms_arena, (root->count + 1) * sizeof *s->ranges);
-    if (!s->facts || !s->ranges)
-        return err_memory(e, "the receipts of a batch");
-    int rc = 0;
-    for (const struct json *x = root->child; rc == 0 && x; x = x->next) {
-        struct range *r = &s->ranges[s->range_count++];
-        (void)text_u64(x->child->text, &r->first);
-        (void)text_u64(x->child->next->text, &r->last);
-        rc = read_facts(s, x->child->next->next, e);
-    }
-    return rc;
-}
-
 /* 1: a record's head; 0: the end of the file. */
-static int read_head(struct spool *s, struct head *h, struct err *e)
+static int read_head(struct spool *s, struct spool_record_head *h, struct err *e)
 {
     uint8_t p[SPOOL_RECORD];
     size_t n = fread(p, 1, sizeof p, s->f);
     if (n == 0 && feof(s->f))
         return 0;
     if (n != sizeof p)
-        return malformed("a record is cut off", e);
-    *h = (struct head){.room = (uint32_t)number(p, 4),
-                       .flags = (uint32_t)number(p + 4, 4),
-                       .sequence = (int64_t)number(p + 8, 8),
-                       .time_us = (int64_t)number(p + 16, 8),
-                       .captured_us = (int64_t)number(p + 24, 8),
-                       .part = (int64_t)number(p + 32, 8),
-                       .pos = (int64_t)number(p + 40, 8),
-                       .note_n = (uint32_t)number(p + 80, 4),
-                       .raw_n = (uint32_t)number(p + 84, 4)};
+        return spool_malformed("a record is cut off", e);
+    *h = (struct spool_record_head){.room = (uint32_t)spool_number(p, 4),
+                                    .flags = (uint32_t)spool_number(p + 4, 4),
+                                    .sequence = (int64_t)spool_number(p + 8, 8),
+                                    .time_us = (int64_t)spool_number(p + 16, 8),
+                                    .captured_us = (int64_t)spool_number(p + 24, 8),
+                                    .part = (int64_t)spool_number(p + 32, 8),
+                                    .pos = (int64_t)spool_number(p + 40, 8),
+                                    .note_n = (uint32_t)spool_number(p + 80, 4),
+                                    .raw_n = (uint32_t)spool_number(p + 84, 4)};
     memcpy(h->hash, p + 48, SHA256_SIZE);
     if (h->note_n > SPOOL_MAX_NOTE || h->raw_n > SPOOL_MAX_RAW ||
         (h->room != SPOOL_NO_ROOM && h->room >= s->room_count))
-        return malformed("a record's head", e);
+        return spool_malformed("a record's head", e);
     return 1;
 }
 
@@ -271,7 +75,7 @@ static int read_body(struct spool *s, struct err *e)
     char *room = buf_reserve(&s->raw, n);
     if (!room)
         return buf_ok(&s->raw, "a record", e);
-    int rc = read_bytes(s, room, n, e);
+    int rc = spool_read(s, room, n, e);
     if (rc == 0)
         buf_commit(&s->raw, n);
     return rc;
@@ -326,18 +130,13 @@ static int first_pass(struct spool *s, struct err *e)
 static int read_all(struct spool *s, struct json_doc *d, struct err *e)
 {
     char magic[sizeof SPOOL_MAGIC - 1];
-    const struct json *settlements = NULL;
-    int rc = read_bytes(s, magic, sizeof magic, e);
+    int rc = spool_read(s, magic, sizeof magic, e);
     if (rc == 0 && memcmp(magic, SPOOL_MAGIC, sizeof magic) != 0)
-        rc = malformed("it is none", e);
+        rc = spool_malformed("it is none", e);
     if (rc == 0)
-        rc = read_rooms(s, d, e);
+        rc = spool_read_rooms(s, d, e);
     if (rc == 0)
-        rc = read_json(s, d, &settlements, e);
-    if (rc == 0 && settlements->type != JSON_ARRAY)
-        rc = malformed("its settlements", e);
-    if (rc == 0)
-        rc = read_settlements(s, settlements, e);
+        rc = spool_read_settlements(s, d, e);
     if (rc == 0)
         rc = first_pass(s, e);
     if (rc < 0)
@@ -425,10 +224,10 @@ static void read_shown(const struct json *data, struct mgc_record *out)
 
 static bool put_texts(struct arena *a, const struct record *r, struct mgc_record *out)
 {
-    return put(a, r->type, &out->type) && put(a, r->id, &out->id) &&
-           put(a, r->participant, &out->participant) && put(a, r->name, &out->name) &&
-           put(a, r->endpoint, &out->endpoint) && put(a, r->text, &out->text) &&
-           put(a, r->text_bytes, &out->text_bytes) && put(a, r->reason, &out->reason);
+    return spool_put(a, r->type, &out->type) && spool_put(a, r->id, &out->id) &&
+           spool_put(a, r->participant, &out->participant) && spool_put(a, r->name, &out->name) &&
+           spool_put(a, r->endpoint, &out->endpoint) && spool_put(a, r->text, &out->text) &&
+           spool_put(a, r->text_bytes, &out->text_bytes) && spool_put(a, r->reason, &out->reason);
 }
 
 static int fill_decoded(struct spool *s, struct err *e)
@@ -442,7 +241,7 @@ static int fill_decoded(struct spool *s, struct err *e)
     /* Captured as readable, yet it is not for us: nothing but its bytes can be relied on. */
     if (rc < 0) {
         out->flags |= MGC_RECORD_UNREADABLE;
-        return put(&s->record_arena, slice_of(why.text), &out->note)
+        return spool_put(&s->record_arena, slice_of(why.text), &out->note)
                    ? 0
                    : err_memory(e, "a record of a batch");
     }
@@ -459,7 +258,7 @@ static int fill_decoded(struct spool *s, struct err *e)
 static int fill(struct spool *s, struct err *e)
 {
     static const struct mgc_text none = {"", 0};
-    const struct head *h = &s->head;
+    const struct spool_record_head *h = &s->head;
     arena_reset(&s->record_arena);
     s->record = (struct mgc_record){.size = sizeof s->record,
                                     .flags = h->flags,
@@ -481,7 +280,7 @@ static int fill(struct spool *s, struct err *e)
                                     .partition = h->part,
                                     .position = h->pos};
     memcpy(s->record.sha256, h->hash, SHA256_SIZE);
-    if (!put(&s->record_arena, (struct slice){s->raw.p, h->note_n}, &s->record.note))
+    if (!spool_put(&s->record_arena, (struct slice){s->raw.p, h->note_n}, &s->record.note))
         return err_memory(e, "a record of a batch");
     return h->flags & MGC_RECORD_UNREADABLE ? 0 : fill_decoded(s, e);
 }
@@ -492,7 +291,7 @@ int spool_next(struct spool *s, const struct mgc_record **out, struct err *e)
         return 0;
     int rc = read_head(s, &s->head, e);
     if (rc == 0)
-        rc = malformed("records vanished", e);
+        rc = spool_malformed("records vanished", e);
     if (rc == 1)
         rc = read_body(s, e);
     if (rc == 0)

@@ -241,7 +241,7 @@ static void limit_resources(void)
 {
     (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     (void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){256, 256});
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     rlim_t memory = (rlim_t)2 << 30;
     (void)setrlimit(RLIMIT_AS, &(struct rlimit){memory, memory});
 #endif

@@ -50,6 +50,29 @@ static void records_are_delivered_read_back_and_deleted(void **state)
     assert_int_equal(rig_number(r, "SELECT count(*) FROM incident"), 0);
 }
 
+#define WHO(name) "\"participant\":\"sip:" name "@x.test\",\"endpoint\":\"e\",\"name\":\"" name "\""
+
+/* What can't be read is delivered too, behind the rooms; a second batch knows who was there. */
+static void exceptions_and_rosters_reach_the_module(void **state)
+{
+    struct rig *r = *state;
+    CONF(r, "a");
+    rig_start(r);
+    feed_put(&r->feed, feed_make(&r->feed, &r->room, RECORD_JOIN, WHO("ann")));
+    feed_put(&r->feed, feed_make(&r->feed, &r->room, RECORD_JOIN, WHO("bob")));
+    feed_put(&r->feed, SLICE("{\"broken\":"));
+    rig_posts(r, &r->other, 1);
+    rig_await(r, "SELECT archived FROM instance", 4);
+    rig_posts(r, &r->room, 1);
+    rig_await(r, "SELECT archived FROM instance", 5);
+    const char *text = rig_output(r, "a");
+    assert_non_null(strstr(text, "0 ma-chan://x/one#1 kind 1 flags 0 since 0: {"));
+    assert_non_null(strstr(text, "1 ma-chan://x/one#2 kind 1 flags 0 since 0: {"));
+    assert_non_null(strstr(text, "2 ma-chan://x/two#1 kind 3 flags 0 since 0: {"));
+    assert_non_null(strstr(text, "3 -#0 kind 0 flags 4 since 0: {\"broken\":\n"));
+    assert_non_null(strstr(text, "0 ma-chan://x/one#3 kind 3 flags 0 since 2: {"));
+}
+
 static void a_secret_reaches_the_module_only(void **state)
 {
     struct rig *r = *state;
@@ -383,6 +406,7 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest on_sqlite[] = {
         CASE(&sqlite, records_are_delivered_read_back_and_deleted),
+        CASE(&sqlite, exceptions_and_rosters_reach_the_module),
         CASE(&sqlite, a_secret_reaches_the_module_only),
         CASE(&sqlite, misdeeds_are_tried_again),
         CASE(&sqlite, what_is_there_already_is_found),
