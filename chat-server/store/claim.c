@@ -2,13 +2,17 @@
 /* Locks of a writing connection and the row that says who writes. */
 #include "chat-server/store/claim.h"
 
+#include "base/clock.h"
 #include "base/own.h"
+#include "base/stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+
+enum { LEAVE_MS = 2000, LEAVE_PAUSE_MS = 20 };
 
 bool claims_has(const struct claims *c, struct slice source)
 {
@@ -49,7 +53,11 @@ static int lock_source(struct db *db, struct slice source, struct err *e)
     int n = snprintf(name, sizeof name, "store writer %.*s", SLICE_ARG(source));
     if (n < 0 || (size_t)n >= sizeof name)
         return err_set(e, ERR_REJECTED, "source has %zu bytes, too many", source.n);
+    /* The database may still be taking leave of a writer that has just ended or died. */
+    int64_t end = clock_mono_ms() + LEAVE_MS;
     int rc = db_lock(db, slice_of(name), e);
+    while (rc == ERR_CONFLICT && clock_mono_ms() < end && !stop_wait(LEAVE_PAUSE_MS))
+        rc = db_lock(db, slice_of(name), e);
     if (rc == ERR_CONFLICT)
         return err_set(e, rc, "another writer has the source %.*s", SLICE_ARG(source));
     return rc;
