@@ -84,8 +84,7 @@ static void print_stages(FILE *f, const struct look *k)
     fprintf(f, "\n%-20s %12s %12s  %s\n", "stage", "records", "waiting", "oldest waiting");
     if (k->oldest_uncaptured_us)
         age_text(k, k->oldest_uncaptured_us, age);
-    fprintf(f, "%-20s %12lld %12s  in %lld rooms and sessions\n", "store", (long long)k->stored, "",
-            (long long)k->streams);
+    fprintf(f, "%-20s %12lld %12s  -\n", "store", (long long)k->stored, "-");
     fprintf(f, "%-20s %12lld %12lld  %s\n", "captured", (long long)k->captured,
             (long long)k->uncaptured, age);
     for (size_t i = 0; i < k->instance_count; i++) {
@@ -97,8 +96,11 @@ static void print_stages(FILE *f, const struct look *k)
     }
     fprintf(f, "%-20s %12lld %12lld\n", "deleted", (long long)k->deleted,
             (long long)(k->captured - k->deleted));
-    fprintf(f, "exceptions %lld, duplicates dropped %lld, losses accepted, ever: %lld\n",
-            (long long)k->exceptions, (long long)k->duplicates, (long long)k->losses);
+    fprintf(f,
+            "%lld rooms and sessions, exceptions %lld, duplicates dropped %lld, losses accepted, "
+            "ever: %lld\n",
+            (long long)k->streams, (long long)k->exceptions, (long long)k->duplicates,
+            (long long)k->losses);
 }
 
 static void print_parts(FILE *f, const struct look *k, const struct status_input *in)

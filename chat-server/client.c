@@ -63,7 +63,11 @@ static int do_line(struct client *c, struct slice line, struct err *e)
         return name ? client_join(c, name, e) : err_memory(e, "room name");
     }
 
-    return help(c);
+    if (slice_is(word, "/help"))
+        return help(c);
+
+    return err_set(e, ERR_REJECTED, "there is no %.*s here. /help tells what there is",
+                   (int)(word.n < 40 ? word.n : 40), word.p);
 }
 
 /* A refusal is said and the next line is read; a lost server ends it all. */
@@ -171,6 +175,8 @@ static int run(struct client *c, const char *server, const char *domain, const c
         r = client_sign_in(c, &e);
     if (r == 0) {
         r = choose_room(c, room, &e);
+        if (r == 0 && c->tty)
+            client_say(c, "* a line is a post; /help tells what else there is\n");
         if (r == 0)
             r = chat(c, &e);
         client_sign_out(c);
