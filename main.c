@@ -6,20 +6,17 @@
  */
 #include "audit/status.h"
 #include "base/app.h"
-#include "base/clock.h"
-#include "base/control.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "base/stop.h"
 #include "capture/ingest.h"
 #include "chat-server/commands.h"
 #include "handles.h"
+#include "invoke.h"
 #include "mgccomp/incident.h"
 #include "retention/drain.h"
 #include "up.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 static const struct app_command commands[];
@@ -158,79 +155,56 @@ static int cmd_adapter_retire(struct app_io *io, int argc, char **argv)
 
 /* ---- chat ---- */
 
+/* A change of rooms or users, made in the store's writing thread; one of the two is set. */
 struct store_call {
     struct app_io *io;
     int argc, code;
     char **argv;
+    int (*add)(struct app_io *io, struct store *s, const char *domain, int argc, char **argv);
+    int (*list)(struct app_io *io, struct store *s, int argc, char **argv);
 };
 
-static int call_room_add(struct store *s, void *arg, struct err *e)
-{
-    struct store_call *c = arg;
-    struct handles *h = open_handles(c->io);
-
-    (void)e;
-    c->code = room_add_command(c->io, s, h->settings->domain, c->argc, c->argv);
-    return 0;
-}
-
-static int call_room_list(struct store *s, void *arg, struct err *e)
+static int call_in_store(struct store *s, void *arg, struct err *e)
 {
     struct store_call *c = arg;
 
     (void)e;
-    c->code = room_list_command(c->io, s, c->argc, c->argv);
+    c->code = c->add ? c->add(c->io, s, open_handles(c->io)->settings->domain, c->argc, c->argv)
+                     : c->list(c->io, s, c->argc, c->argv);
     return 0;
 }
 
-static int call_user_add(struct store *s, void *arg, struct err *e)
+static int in_store(struct store_call c)
 {
-    struct store_call *c = arg;
-    struct handles *h = open_handles(c->io);
-
-    (void)e;
-    c->code = user_add_command(c->io, s, h->settings->domain, c->argc, c->argv);
-    return 0;
-}
-
-static int call_user_list(struct store *s, void *arg, struct err *e)
-{
-    struct store_call *c = arg;
-
-    (void)e;
-    c->code = user_list_command(c->io, s, c->argc, c->argv);
-    return 0;
-}
-
-static int in_store(struct app_io *io, int argc, char **argv,
-                    int (*call)(struct store *s, void *arg, struct err *e))
-{
-    struct store_call c = {.io = io, .argc = argc, .argv = argv};
     struct err e = {0};
 
-    if (handles_with_store(open_handles(io), call, &c, &e))
-        return app_fail(io, &e);
+    if (handles_with_store(open_handles(c.io), call_in_store, &c, &e))
+        return app_fail(c.io, &e);
     return c.code;
 }
 
 static int cmd_room_add(struct app_io *io, int argc, char **argv)
 {
-    return in_store(io, argc, argv, call_room_add);
+    return in_store(
+        (struct store_call){.io = io, .argc = argc, .argv = argv, .add = room_add_command});
 }
 
 static int cmd_room_list(struct app_io *io, int argc, char **argv)
 {
-    return in_store(io, argc, argv, call_room_list);
+    return in_store(
+        (struct store_call){.io = io, .argc = argc, .argv = argv, .list = room_list_command});
 }
 
 static int cmd_user_add(struct app_io *io, int argc, char **argv)
 {
-    return in_store(io, argc, argv, call_user_add);
+    return in_store(
+        (struct store_call){.io = io, .argc = argc, .argv = argv, .add = user_add_command});
 }
 
 static int cmd_user_list(struct app_io *io, int argc, char **argv)
 {
-    return in_store(io, argc, argv, call_user_list);
+    return in_store(
+        (struct store_call){.io = io, .argc = argc, .argv = argv, .list = user_list_command});
 }
 
 static int cmd_chat(struct app_io *io, int argc, char **argv)
@@ -354,107 +328,6 @@ static const struct app_command commands[] = {
     {0},
 };
 
-/* ---- where a command runs ---- */
-
-struct invocation {
-    const struct app_command *command;
-    struct handles *handles;
-    bool json;
-    int argc; /* words after the command's name */
-    char **argv;
-    char **words; /* the command's name and argv: what crosses the socket */
-    int word_count;
-};
-
-/* A service that is just starting or stopping holds the data folder and does not answer yet or any
- * more. */
-enum { REACH_MS = 15000, REACH_PAUSE_MS = 50 };
-
-/* 1: the service ran it, *code is its answer. 0: no service runs; the data folder's lock is ours.
- */
-static int reach_service(const struct invocation *i, int in_fd, int *code, struct err *e)
-{
-    int64_t end = clock_mono_ms() + REACH_MS;
-
-    for (;;) {
-        int err = control_call(i->handles->settings->control, i->word_count, i->words, in_fd,
-                               STDOUT_FILENO, STDERR_FILENO, code, e);
-        if (err != ERR_NOT_FOUND)
-            return err ? err : 1;
-        err = handles_lock(i->handles, e);
-        if (err != ERR_CONFLICT || clock_mono_ms() >= end || stop_wait(REACH_PAUSE_MS))
-            return err;
-    }
-}
-
-/* In the running service when there is one, else here. */
-static int run_once(const struct invocation *i, int in_fd)
-{
-    struct err e = {0};
-    int code;
-
-    if ((i->command->flags & APP_REMOTE) && !i->handles->settings->services) {
-        int reached = reach_service(i, in_fd, &code, &e);
-        if (reached < 0)
-            return fprintf(stderr, "holdfast: %s\n", e.text), APP_FAILED;
-        if (reached)
-            return code;
-    }
-    OWN(own_file) FILE *in = fdopen(dup(in_fd), "r");
-    if (!in)
-        return perror("holdfast"), APP_FAILED;
-    struct app_io io = {.in = in,
-                        .out = stdout,
-                        .err = stderr,
-                        .tty = isatty(STDERR_FILENO),
-                        .json = i->json,
-                        .open = i->handles};
-    code = i->command->run(&io, i->argc, i->argv);
-    handles_done(i->handles);
-    return fflush(stdout) == 0 ? code : APP_FAILED;
-}
-
-/* One run for each file, so that the service never opens a path of a caller. The file's place in
- * the words is taken by its name, for messages. */
-static int run_files(struct invocation *i)
-{
-    char *all[1024];
-    int worst = APP_OK;
-    int first = i->argc;
-
-    if (i->word_count > 1000)
-        return fprintf(stderr, "holdfast: more than 1000 words\n"), APP_USAGE;
-    while (first > 0 && strncmp(i->argv[first - 1], "--", 2) != 0)
-        first--;
-    /* the word behind the last option is its value, unless it was written --name=value */
-    if (first > 0 && !strchr(i->argv[first - 1], '='))
-        first++;
-    if (first >= i->argc)
-        return run_once(i, STDIN_FILENO); /* no file: the command explains itself */
-    memcpy(all, i->words, (size_t)i->word_count * sizeof *all);
-    int base = i->word_count - i->argc;
-    int files = i->argc - first;
-    char **file = i->argv + first;
-    for (int k = 0; k < files; k++) {
-        bool standard = strcmp(file[k], "-") == 0;
-        OWN(own_fd) int fd = standard ? dup(STDIN_FILENO) : open(file[k], O_RDONLY | O_CLOEXEC);
-        if (fd < 0) {
-            fprintf(stderr, "holdfast: %s: %s\n", file[k], strerror(errno));
-            worst = APP_FAILED;
-            continue;
-        }
-        all[base + first] = file[k];
-        struct invocation one = *i;
-        one.words = all;
-        one.word_count = base + first + 1;
-        one.argv = all + base;
-        one.argc = first + 1;
-        int code = run_once(&one, fd);
-        worst = code > worst ? code : worst;
-    }
-    return worst;
-}
-
 static int usage(FILE *out)
 {
     app_help(commands, "holdfast", out);
@@ -540,5 +413,5 @@ int main(int argc, char **argv)
         return APP_USAGE;
     }
     handles_init(&handles, settings);
-    return c->flags & APP_FILES ? run_files(&i) : run_once(&i, STDIN_FILENO);
+    return invoke(&i);
 }
