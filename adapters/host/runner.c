@@ -9,6 +9,7 @@
 #include "adapters/host/batch.h"
 #include "adapters/host/runner_end.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -100,6 +101,7 @@ static int start_worker(struct runner *r, struct runner_context *c, enum wire_do
     int rc = make_scratch(r, c, e);
     if (rc == 0)
         rc = batch_spool(c->reader, &r->batch, c->scratch_dir, &spool, e);
+    FAULT("spool.after");
     if (rc == 0)
         rc = child_start(&r->child, c->program, r->options->path, spool, e);
     if (rc < 0)
@@ -116,6 +118,7 @@ static int start_worker(struct runner *r, struct runner_context *c, enum wire_do
     r->text[0] = '\0';
     /* A worker that is gone already shows when it is reaped. */
     (void)send_task(r, what, NULL);
+    FAULT("worker.started");
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "adapters/host/runner_end.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -177,6 +178,7 @@ int runner_ended(struct runner *r, struct runner_context *c, enum runner_state w
                  struct err *e)
 {
     struct rejection rejection = {0};
+    FAULT("worker.ended");
     if (!r->present)
         return 0; /* retired meanwhile */
     if (was == RUNNER_DELIVERING) {

@@ -2,6 +2,7 @@
 /* Starting, killing and reaping worker processes, and the non-blocking socket to them. */
 #include "adapters/host/child.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ static void close_fd(int *fd)
 
 struct start {
     char *argv[4];
-    char *env[3];
+    char *env[5]; /* two of them are for tests: base/fault.h */
     const char *program;
     int socket_fd, spool_fd, cancel_fd, null_fd;
     pid_t parent;
@@ -112,6 +113,7 @@ int child_start(struct child *c, const char *program, const char *module, int sp
         return err_memory(e, "starting a worker");
     struct start s = {
         .argv = {name, word, module_arg, NULL}, .env = {path, zone, NULL}, .program = program};
+    fault_environment(s.env + 2);
     buf_clear(&c->in);
     buf_clear(&c->out);
     c->taken = 0;

@@ -9,6 +9,7 @@
 #include "adapters/host/loader.h"
 #include "adapters/host/spool.h"
 #include "adapters/host/wire.h"
+#include "base/fault.h"
 #include "base/frame.h"
 #include "base/own.h"
 
@@ -114,10 +115,12 @@ static int32_t host_settle(void *context, uint64_t first, uint64_t last, int32_t
         buf_clear(&g->out);
         return say(me, MGC_FAULT, "settle: the receipt is too long");
     }
+    FAULT("worker.settle.before");
     tell(g);
     if (frame_recv(CHILD_SOCKET, CHILD_MAX_MESSAGE, -1, &g->in, &e) < 0 ||
         wire_answer_read(g->doc, buf_view(&g->in), &rc, &why, &e) < 0)
         _exit(NOT_HEARD);
+    FAULT("worker.settle.after");
     if (rc == MGC_OK && verdict != MGC_RETRY)
         spool_settled(g->spool, first, last);
     char line[sizeof me->text];
@@ -210,6 +213,7 @@ static int32_t with_instance(struct guest *g, struct mgc_error *me)
     } else {
         uint32_t n = 0;
         const struct mgc_fact *facts = spool_facts(g->spool, &n);
+        FAULT("worker.verify.before");
         rc = g->adapter.verify ? g->adapter.verify(g->instance, &batch, facts, n, me)
                                : say(me, MGC_CONFIG, "the module can't read back");
     }

@@ -5,7 +5,7 @@
  * before the next. A mail that was sent but not settled is sent again with the same bytes and
  * Message-ID.
  */
-#include "adapters/smtp/smtp_host.h"
+#include "adapters/kit/kit.h"
 #include "adapters/smtp/smtp_mail.h"
 #include "adapters/smtp/smtp_send.h"
 #include "base/clock.h"
@@ -99,8 +99,8 @@ static int take_address(struct slice a, const char *option, char out[ADDRESS_MAX
 
 static int take_options(struct smtp *m, const struct mgc_value *values, struct err *e)
 {
-    int rc = take_address(smtp_slice(values[OPTION_FROM].text), "from", m->from, e);
-    struct slice rest = smtp_slice(values[OPTION_TO].text);
+    int rc = take_address(kit_slice(values[OPTION_FROM].text), "from", m->from, e);
+    struct slice rest = kit_slice(values[OPTION_TO].text);
     size_t n = 0;
     while (!rc && rest.n) {
         if (n == RECIPIENTS_MAX)
@@ -111,7 +111,7 @@ static int take_options(struct smtp *m, const struct mgc_value *values, struct e
     }
     if (!rc && n == 0)
         return err_set(e, ERR_CONFIG, "to: no address");
-    if (!rc && !slice_copy(smtp_slice(values[OPTION_SUBJECT].text), m->subject, sizeof m->subject))
+    if (!rc && !slice_copy(kit_slice(values[OPTION_SUBJECT].text), m->subject, sizeof m->subject))
         return err_set(e, ERR_CONFIG, "subject: over %zu bytes", sizeof m->subject - 1);
     m->max_size = (uint64_t)values[OPTION_MAX_SIZE].number;
     return rc;
@@ -210,13 +210,13 @@ static int place(struct plan *p, const struct mgc_record *r, uint64_t max, uint6
     return 0;
 }
 
-static int make_plan(struct plan *p, const struct smtp *m, struct smtp_source *s, struct err *e)
+static int make_plan(struct plan *p, const struct smtp *m, struct kit_source *s, struct err *e)
 {
     uint64_t size = 0;
-    int rc = smtp_source_rewind(s, e);
+    int rc = kit_source_rewind(s, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = smtp_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (!rc && !r) {
             count_parts(p);
             return 0;
@@ -227,16 +227,10 @@ static int make_plan(struct plan *p, const struct smtp *m, struct smtp_source *s
     return rc;
 }
 
-static void fact(struct mgc_fact *f, const char *name, const char *value)
-{
-    f->name = (struct mgc_text){name, strlen(name)};
-    f->value = (struct mgc_text){value, strlen(value)};
-}
-
 /* A delivery under way. */
 struct delivery {
     struct smtp *instance;
-    struct smtp_source *source;
+    struct kit_source *source;
     int64_t deadline_ms;
     struct smtp_mail mail;
     struct err delayed; /* of the first mail that the server put off: the others go on */
@@ -254,12 +248,13 @@ static int settle(struct delivery *d, const struct smtp_unit *u, int verdict,
     char sha256[SHA256_HEX];
     (void)snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)d->mail.bytes);
     hex_encode(d->mail.sha256, SHA256_SIZE, sha256);
-    struct mgc_fact facts[4];
-    fact(&facts[0], "message-id", d->mail.message_id);
-    fact(&facts[1], "reply", o->reply);
-    fact(&facts[2], "bytes", bytes);
-    fact(&facts[3], "sha256", sha256);
-    return smtp_source_settle(d->source, u->first, u->last, verdict, facts, 4, text, e);
+    const struct mgc_fact facts[] = {
+        kit_fact("message-id", d->mail.message_id),
+        kit_fact("reply", o->reply),
+        kit_fact("bytes", bytes),
+        kit_fact("sha256", sha256),
+    };
+    return kit_source_settle(d->source, u->first, u->last, verdict, facts, 4, text, e);
 }
 
 static int send_mail(struct delivery *d, const struct smtp_unit *u, struct err *e)
@@ -297,7 +292,7 @@ static int carry(struct delivery *d, const struct smtp_unit *u, const struct mgc
     return rc;
 }
 
-static int deliver(struct smtp *m, struct smtp_source *s, struct err *e)
+static int deliver(struct smtp *m, struct kit_source *s, struct err *e)
 {
     int64_t limit = s->batch->deadline_ms;
     OWN(own_delivery)
@@ -306,10 +301,10 @@ static int deliver(struct smtp *m, struct smtp_source *s, struct err *e)
     OWN(own_plan) struct plan plan = {0};
     int rc = make_plan(&plan, m, s, e);
     if (!rc)
-        rc = smtp_source_rewind(s, e);
+        rc = kit_source_rewind(s, e);
     for (size_t i = 0; !rc;) {
         const struct mgc_record *r;
-        rc = smtp_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (rc || !r)
             break;
         if (i < plan.count && r->index > plan.units[i].last)
@@ -329,7 +324,7 @@ static int32_t on_check(const struct mgc_value *values, struct mgc_error *out)
     int rc = m ? take_options(m, values, &e) : err_memory(&e, "smtp instance");
     if (!rc)
         rc = smtp_link_check(values[OPTION_SERVER].text.p, &e);
-    return smtp_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_open(const struct mgc_host *host, const struct mgc_value *values, void **instance,
@@ -340,18 +335,18 @@ static int32_t on_open(const struct mgc_host *host, const struct mgc_value *valu
     int rc = smtp_open(host, values, &m, &e);
     if (!rc)
         *instance = m;
-    return smtp_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_deliver(void *instance, const struct mgc_batch *batch, struct mgc_error *out)
 {
     struct err e = {0};
     struct smtp *m = instance;
-    OWN(own_smtp_source) struct smtp_source s;
-    int rc = smtp_source_init(&s, m->host, batch, &e);
+    OWN(own_kit_source) struct kit_source s;
+    int rc = kit_source_init(&s, m->host, batch, &e);
     if (!rc && batch->records > 0)
         rc = deliver(m, &s, &e);
-    return smtp_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static void on_close(void *instance)

@@ -87,7 +87,7 @@ static void put_headers(struct smtp_mail *m, const struct smtp_addresses *a)
     put_subject(m, a->subject);
     buf_format(&m->head, "Message-ID: %s\r\n", m->message_id);
     buf_text(&m->head, "MIME-Version: 1.0\r\nAuto-Submitted: auto-generated\r\n");
-    smtp_header(&m->head, "X-Holdfast-Batch", smtp_slice(batch->id));
+    smtp_header(&m->head, "X-Holdfast-Batch", kit_slice(batch->id));
     put_hash(&m->head, "X-Holdfast-Batch-SHA256", batch->sha256);
     put_hash(&m->head, "X-Holdfast-SHA256", digest);
     if (m->room_uri.n)
@@ -111,7 +111,7 @@ static void put_preamble(struct smtp_mail *m)
     if (m->source.n)
         buf_format(&text, "Source:   %s, epoch %lld\n", m->source.p, (long long)m->epoch);
     buf_text(&text, "Batch:    ");
-    smtp_visible(&text, smtp_slice(m->batch->id), NULL);
+    smtp_visible(&text, kit_slice(m->batch->id), NULL);
     buf_format(&text, "\nRecords:  %llu", (unsigned long long)(m->lines + m->odd));
     if (m->first_sequence)
         buf_format(&text, ", #%lld to #%lld", (long long)m->first_sequence,

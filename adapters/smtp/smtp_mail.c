@@ -62,10 +62,10 @@ static int add_present(struct smtp_mail *m, const struct mgc_room *room, struct 
 
 static void note_room(struct smtp_mail *m, const struct mgc_room *room)
 {
-    struct slice name = smtp_slice(room->name.n ? room->name : room->uri);
+    struct slice name = kit_slice(room->name.n ? room->name : room->uri);
     smtp_visible_short(&m->room_name, name, NAME_SHOWN);
-    smtp_visible(&m->room_uri, smtp_slice(room->uri), NULL);
-    smtp_visible(&m->source, smtp_slice(room->source), NULL);
+    smtp_visible(&m->room_uri, kit_slice(room->uri), NULL);
+    smtp_visible(&m->source, kit_slice(room->source), NULL);
     m->epoch = room->epoch;
 }
 
@@ -97,7 +97,7 @@ static int add_line(struct smtp_mail *m, const struct mgc_record *r, struct err 
 {
     OWN(own_buf) struct buf text;
     buf_init(&text, SMTP_ENTRY_MAX);
-    smtp_base64_add(&m->records_state, &text, smtp_slice(r->raw));
+    smtp_base64_add(&m->records_state, &text, kit_slice(r->raw));
     smtp_base64_add(&m->records_state, &text, SLICE("\n"));
     sha256_add(m->records_hash, r->raw.p, (size_t)r->raw.n);
     sha256_add(m->records_hash, "\n", 1);
@@ -115,9 +115,9 @@ static void put_exception(struct buf *b, const struct mgc_record *r)
     json_put_i64(b, "position", r->position);
     json_put_string(b, "sha256", slice_of(hex));
     json_key(b, "why");
-    (void)json_write_lossy(b, r->note.n ? smtp_slice(r->note) : SLICE("holds a line feed"));
+    (void)json_write_lossy(b, r->note.n ? kit_slice(r->note) : SLICE("holds a line feed"));
     json_key(b, "base64");
-    json_write_base64(b, smtp_slice(r->raw));
+    json_write_base64(b, kit_slice(r->raw));
     buf_text(b, "}\n");
 }
 

@@ -11,8 +11,8 @@
 #ifndef ADAPTERS_SMTP_MAIL_H
 #define ADAPTERS_SMTP_MAIL_H
 
+#include "adapters/kit/kit.h"
 #include "adapters/smtp/smtp_encode.h"
-#include "adapters/smtp/smtp_host.h"
 
 #include <stdio.h>
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/smtp/smtp_transcript.h"
 
+#include "adapters/kit/kit.h"
 #include "adapters/smtp/smtp_encode.h"
-#include "adapters/smtp/smtp_host.h"
 #include "base/clock.h"
 
 static void put_person(struct buf *out, struct mgc_text name, struct mgc_text uri)
 {
     if (name.n) {
-        smtp_visible(out, smtp_slice(name), NULL);
+        smtp_visible(out, kit_slice(name), NULL);
         buf_char(out, ' ');
     }
     buf_char(out, '<');
-    smtp_visible(out, smtp_slice(uri), NULL);
+    smtp_visible(out, kit_slice(uri), NULL);
     buf_char(out, '>');
 }
 
@@ -33,14 +33,14 @@ static void put_reason(struct buf *out, const struct mgc_record *r)
     if (!r->reason.n)
         return;
     buf_text(out, " (");
-    smtp_visible(out, smtp_slice(r->reason), NULL);
+    smtp_visible(out, kit_slice(r->reason), NULL);
     buf_char(out, ')');
 }
 
 static void put_text(struct buf *out, const struct mgc_record *r)
 {
     buf_text(out, ": ");
-    smtp_visible(out, smtp_slice(r->text), "\n    | ");
+    smtp_visible(out, kit_slice(r->text), "\n    | ");
     if (r->text_bytes.n)
         buf_text(out, "\n    (the exact bytes of this text are in its record)");
 }
@@ -48,7 +48,7 @@ static void put_text(struct buf *out, const struct mgc_record *r)
 static void put_other(struct buf *out, const struct mgc_record *r)
 {
     buf_text(out, ": record of type ");
-    smtp_visible(out, smtp_slice(r->type), NULL);
+    smtp_visible(out, kit_slice(r->type), NULL);
 }
 
 static void put_act(struct buf *out, const struct mgc_record *r)
@@ -94,7 +94,7 @@ static void put_unreadable(struct buf *out, const struct mgc_record *r)
                (long long)r->partition, (long long)r->position, (unsigned long long)r->raw.n);
     if (r->note.n) {
         buf_text(out, ": ");
-        smtp_visible(out, smtp_slice(r->note), NULL);
+        smtp_visible(out, kit_slice(r->note), NULL);
     }
     buf_char(out, '\n');
 }

@@ -43,9 +43,7 @@ static int tar_open(const struct mgc_host *host, const struct mgc_value *values,
         return err_memory(e, "tar instance");
     t->host = host;
     t->level = (int)values[OPTION_LEVEL].number;
-    if (!slice_copy(tar_slice(values[OPTION_DIRECTORY].text), t->directory, sizeof t->directory))
-        return err_set(e, ERR_CONFIG, "directory: over %zu bytes", sizeof t->directory - 1);
-    int rc = file_make_dirs(t->directory, e);
+    int rc = kit_folder("directory", &values[OPTION_DIRECTORY], t->directory, e);
     if (rc)
         return rc;
     *out = t;
@@ -59,12 +57,6 @@ struct facts {
     struct mgc_fact list[4];
 };
 
-static void fact(struct mgc_fact *f, const char *name, const char *value)
-{
-    f->name = (struct mgc_text){name, strlen(name)};
-    f->value = (struct mgc_text){value, strlen(value)};
-}
-
 static void make_facts(struct facts *f, const char *path, const struct tar_plan *p,
                        const struct tar_written *w)
 {
@@ -72,10 +64,10 @@ static void make_facts(struct facts *f, const char *path, const struct tar_plan 
     (void)snprintf(f->bytes, sizeof f->bytes, "%llu", (unsigned long long)w->bytes);
     hex_encode(w->sha256, SHA256_SIZE, f->sha256);
     hex_encode(p->manifest_sha256, SHA256_SIZE, f->manifest);
-    fact(&f->list[0], "path", f->path);
-    fact(&f->list[1], "bytes", f->bytes);
-    fact(&f->list[2], "sha256", f->sha256);
-    fact(&f->list[3], "manifest-sha256", f->manifest);
+    f->list[0] = kit_fact("path", f->path);
+    f->list[1] = kit_fact("bytes", f->bytes);
+    f->list[2] = kit_fact("sha256", f->sha256);
+    f->list[3] = kit_fact("manifest-sha256", f->manifest);
 }
 
 static int path_of(const struct tar *t, const struct mgc_batch *batch, char name[NAME_MAX],
@@ -99,7 +91,7 @@ static int compare_file(const char *path, struct tar_plan *p, struct tar_written
 }
 
 static int write_file(const struct tar *t, const char *name, struct tar_plan *p,
-                      struct tar_source *s, struct tar_written *w, struct err *e)
+                      struct kit_source *s, struct tar_written *w, struct err *e)
 {
     OWN(own_file_temp) struct file_temp temp = {.dir_fd = -1, .fd = -1};
     int rc = file_temp_open(&temp, t->directory, name, 0440, e);
@@ -109,7 +101,7 @@ static int write_file(const struct tar *t, const char *name, struct tar_plan *p,
 }
 
 /* The file may be there already: of an attempt that died between publishing and settling. */
-static int deliver(struct tar *t, struct tar_source *s, struct err *e)
+static int deliver(struct tar *t, struct kit_source *s, struct err *e)
 {
     char name[NAME_MAX];
     char path[PATH_MAX];
@@ -132,21 +124,12 @@ static int deliver(struct tar *t, struct tar_source *s, struct err *e)
         return rc;
     struct facts facts;
     make_facts(&facts, path, &plan, &written);
-    return tar_source_settle(s, facts.list, 4, e);
-}
-
-static const struct mgc_fact *find_fact(const struct mgc_fact *facts, uint32_t count,
-                                        const char *name)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (slice_is(tar_slice(facts[i].name), name))
-            return &facts[i];
-    return NULL;
+    return kit_source_settle(s, 0, s->batch->records - 1, 0, facts.list, 4, NULL, e);
 }
 
 /* The receipt's path is where the file was put, whatever the folder is called now. The compressed
  * file's digest is compared too: its bytes must be those that were settled. */
-static int verify(const struct tar *t, struct tar_source *s, const struct mgc_fact *facts,
+static int verify(const struct tar *t, struct kit_source *s, const struct mgc_fact *facts,
                   uint32_t count, struct err *e)
 {
     char name[NAME_MAX];
@@ -154,8 +137,8 @@ static int verify(const struct tar *t, struct tar_source *s, const struct mgc_fa
     OWN(own_tar_plan) struct tar_plan plan = {0};
     struct tar_written found;
     int rc = path_of(t, s->batch, name, path, e);
-    const struct mgc_fact *where = find_fact(facts, count, "path");
-    if (!rc && where && !slice_copy(tar_slice(where->value), path, sizeof path))
+    const struct mgc_fact *where = kit_fact_find(facts, count, "path");
+    if (!rc && where && !slice_copy(kit_slice(where->value), path, sizeof path))
         return err_set(e, ERR_FAULT, "receipt: its path is no path");
     if (!rc)
         rc = tar_plan_make(&plan, s, e);
@@ -168,8 +151,8 @@ static int verify(const struct tar *t, struct tar_source *s, const struct mgc_fa
         return rc;
     char hex[SHA256_HEX];
     hex_encode(found.sha256, SHA256_SIZE, hex);
-    const struct mgc_fact *digest = find_fact(facts, count, "sha256");
-    if (digest && !slice_is(tar_slice(digest->value), hex))
+    const struct mgc_fact *digest = kit_fact_find(facts, count, "sha256");
+    if (digest && !slice_is(kit_slice(digest->value), hex))
         return err_set(e, ERR_FAULT, "%s: its sha256 is not the receipt's", path);
     return 0;
 }
@@ -182,18 +165,18 @@ static int32_t on_open(const struct mgc_host *host, const struct mgc_value *valu
     int rc = tar_open(host, values, &t, &e);
     if (!rc)
         *instance = t;
-    return tar_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_deliver(void *instance, const struct mgc_batch *batch, struct mgc_error *out)
 {
     struct err e = {0};
     struct tar *t = instance;
-    OWN(own_tar_source) struct tar_source s;
-    int rc = tar_source_init(&s, t->host, batch, &e);
+    OWN(own_kit_source) struct kit_source s;
+    int rc = kit_source_init(&s, t->host, batch, &e);
     if (!rc)
         rc = deliver(t, &s, &e);
-    return tar_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_verify(void *instance, const struct mgc_batch *batch,
@@ -201,11 +184,11 @@ static int32_t on_verify(void *instance, const struct mgc_batch *batch,
 {
     struct err e = {0};
     struct tar *t = instance;
-    OWN(own_tar_source) struct tar_source s;
-    int rc = tar_source_init(&s, t->host, batch, &e);
+    OWN(own_kit_source) struct kit_source s;
+    int rc = kit_source_init(&s, t->host, batch, &e);
     if (!rc)
         rc = verify(t, &s, facts, count, &e);
-    return tar_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)

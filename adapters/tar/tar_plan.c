@@ -41,7 +41,7 @@ struct tally {
 
 struct planner {
     struct tar_plan *plan;
-    struct tar_source *source;
+    struct kit_source *source;
     struct sha256 *manifest_hash;
     struct buf text;
     struct tally room;
@@ -78,7 +78,7 @@ static int flush_text(struct planner *p, struct err *e)
 static void put_text(struct buf *b, const char *key, struct mgc_text t)
 {
     json_key(b, key);
-    (void)json_write_lossy(b, tar_slice(t));
+    (void)json_write_lossy(b, kit_slice(t));
 }
 
 static void put_time(struct buf *b, const char *key, int64_t us)
@@ -110,7 +110,7 @@ static int name_room(const struct mgc_room *room, const char *suffix, char *out,
 {
     char safe[SAFE_NAME_MAX + 1];
     size_t n = 0;
-    struct slice name = tar_slice(room->name.n ? room->name : room->uri);
+    struct slice name = kit_slice(room->name.n ? room->name : room->uri);
     for (size_t i = 0; i < name.n && n < SAFE_NAME_MAX; i++) {
         char c = name.p[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -252,7 +252,7 @@ static int plan_rooms(struct planner *p, struct err *e)
 {
     for (;;) {
         const struct mgc_record *r;
-        int rc = tar_source_next(p->source, &r, e);
+        int rc = kit_source_next(p->source, &r, e);
         if (rc)
             return rc;
         if (!r)
@@ -309,10 +309,10 @@ static int plan_exception(struct planner *p, const struct mgc_record *r, struct 
 
 static int plan_exceptions(struct planner *p, struct err *e)
 {
-    int rc = tar_source_rewind(p->source, e);
+    int rc = kit_source_rewind(p->source, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = tar_source_next(p->source, &r, e);
+        rc = kit_source_next(p->source, &r, e);
         if (rc || !r)
             return rc;
         if (!tar_is_line(r))
@@ -359,7 +359,7 @@ static int end_manifest(struct planner *p, struct err *e)
     return tar_plan_rewind(p->plan, e);
 }
 
-int tar_plan_make(struct tar_plan *plan, struct tar_source *s, struct err *e)
+int tar_plan_make(struct tar_plan *plan, struct kit_source *s, struct err *e)
 {
     OWN(own_tar_plan) struct tar_plan made = {0};
     OWN(own_planner) struct planner p = {.plan = &made, .source = s};
@@ -372,7 +372,7 @@ int tar_plan_make(struct tar_plan *plan, struct tar_source *s, struct err *e)
     if (!rc)
         rc = file_scratch(s->batch->scratch, &made.members, e);
     if (!rc)
-        rc = tar_source_rewind(s, e);
+        rc = kit_source_rewind(s, e);
     if (!rc)
         rc = begin_manifest(&p, e);
     if (!rc)

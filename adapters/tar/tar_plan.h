@@ -11,7 +11,7 @@
 #ifndef ADAPTERS_TAR_PLAN_H
 #define ADAPTERS_TAR_PLAN_H
 
-#include "adapters/tar/tar_host.h"
+#include "adapters/kit/kit.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ struct tar_plan {
 };
 
 /* Reads the batch once, and once more when it holds exceptions. ERR_RETRY: scratch space. */
-int tar_plan_make(struct tar_plan *p, struct tar_source *s, struct err *e);
+int tar_plan_make(struct tar_plan *p, struct kit_source *s, struct err *e);
 void tar_plan_done(struct tar_plan *p);
 /* Both streams back to their start. */
 int tar_plan_rewind(struct tar_plan *p, struct err *e);

@@ -106,14 +106,14 @@ static int write_front(struct writer *w, struct tar_plan *p, struct err *e)
     return rc;
 }
 
-static int write_rooms(struct writer *w, struct tar_plan *p, struct tar_source *s, struct err *e)
+static int write_rooms(struct writer *w, struct tar_plan *p, struct kit_source *s, struct err *e)
 {
     bool open = false;
     uint64_t room = 0;
-    int rc = tar_source_rewind(s, e);
+    int rc = kit_source_rewind(s, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = tar_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (rc || !r)
             return rc;
         if (!tar_is_line(r))
@@ -134,13 +134,13 @@ static int write_rooms(struct writer *w, struct tar_plan *p, struct tar_source *
     return rc;
 }
 
-static int write_exceptions(struct writer *w, struct tar_plan *p, struct tar_source *s,
+static int write_exceptions(struct writer *w, struct tar_plan *p, struct kit_source *s,
                             struct err *e)
 {
-    int rc = tar_source_rewind(s, e);
+    int rc = kit_source_rewind(s, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = tar_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (rc || !r)
             return rc;
         if (tar_is_line(r))
@@ -155,7 +155,7 @@ static int write_exceptions(struct writer *w, struct tar_plan *p, struct tar_sou
     return rc;
 }
 
-int tar_write(int fd, int level, struct tar_plan *p, struct tar_source *s, struct tar_written *out,
+int tar_write(int fd, int level, struct tar_plan *p, struct kit_source *s, struct tar_written *out,
               struct err *e)
 {
     OWN(own_writer)

@@ -15,7 +15,7 @@ struct tar_written {
 
 /* Into fd, from its current position; the caller syncs and publishes. The uncompressed content
  * depends on the batch alone. */
-int tar_write(int fd, int level, struct tar_plan *p, struct tar_source *s, struct tar_written *w,
+int tar_write(int fd, int level, struct tar_plan *p, struct kit_source *s, struct tar_written *w,
               struct err *e);
 
 #endif

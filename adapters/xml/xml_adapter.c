@@ -3,8 +3,8 @@
  * The xml module: one Conversations document <stem>.xml a batch, or one a room. Which records lie
  * in which file is decided here; what a file looks like by xml_document and xml_record.
  */
+#include "adapters/kit/kit.h"
 #include "adapters/xml/xml_document.h"
-#include "adapters/xml/xml_host.h"
 #include "adapters/xml/xml_verify.h"
 #include "base/own.h"
 
@@ -38,9 +38,7 @@ static int xml_open(const struct mgc_host *host, const struct mgc_value *values,
         return err_memory(e, "xml instance");
     x->host = host;
     x->per_room = values[OPTION_ONE_FILE_PER_ROOM].number != 0;
-    if (!slice_copy(xml_slice(values[OPTION_DIRECTORY].text), x->directory, sizeof x->directory))
-        return err_set(e, ERR_CONFIG, "directory: over %zu bytes", sizeof x->directory - 1);
-    int rc = file_make_dirs(x->directory, e);
+    int rc = kit_folder("directory", &values[OPTION_DIRECTORY], x->directory, e);
     if (rc)
         return rc;
     *out = x;
@@ -94,7 +92,7 @@ static void unit_open(struct unit *u, const struct mgc_record *r)
     u->rooms_seen = u->again ? seen : u->room + 1;
 }
 
-static int settle(struct xml *x, struct xml_source *s, const struct unit *u, const char *name,
+static int settle(struct xml *x, struct kit_source *s, const struct unit *u, const char *name,
                   const struct xml_written *w, struct err *e)
 {
     char path[2 * PATH_MAX];
@@ -104,11 +102,11 @@ static int settle(struct xml *x, struct xml_source *s, const struct unit *u, con
     (void)snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)w->bytes);
     hex_encode(w->sha256, SHA256_SIZE, sha256);
     const struct mgc_fact facts[] = {
-        {{"path", 4}, {path, strlen(path)}},
-        {{"bytes", 5}, {bytes, strlen(bytes)}},
-        {{"sha256", 6}, {sha256, strlen(sha256)}},
+        kit_fact("path", path),
+        kit_fact("bytes", bytes),
+        kit_fact("sha256", sha256),
     };
-    return xml_source_settle(s, u->first, u->last, facts, 3, e);
+    return kit_source_settle(s, u->first, u->last, 0, facts, 3, NULL, e);
 }
 
 /* A delivery under way: the unit, and the document being written for it. */
@@ -124,7 +122,7 @@ static void own_delivery(struct delivery *d)
     xml_document_done(&d->document);
 }
 
-static int begin_unit(struct xml *x, struct xml_source *s, struct delivery *d,
+static int begin_unit(struct xml *x, struct kit_source *s, struct delivery *d,
                       const struct mgc_record *r, struct err *e)
 {
     unit_open(&d->unit, r);
@@ -135,7 +133,7 @@ static int begin_unit(struct xml *x, struct xml_source *s, struct delivery *d,
     return xml_document_begin(&d->document, x->directory, d->name, s->batch, e);
 }
 
-static int end_unit(struct xml *x, struct xml_source *s, struct delivery *d, struct err *e)
+static int end_unit(struct xml *x, struct kit_source *s, struct delivery *d, struct err *e)
 {
     if (!d->unit.open)
         return 0;
@@ -148,15 +146,15 @@ static int end_unit(struct xml *x, struct xml_source *s, struct delivery *d, str
     return rc ? rc : settle(x, s, &d->unit, d->name, &written, e);
 }
 
-static int deliver(struct xml *x, struct xml_source *s, struct err *e)
+static int deliver(struct xml *x, struct kit_source *s, struct err *e)
 {
     OWN(own_delivery) struct delivery d = {0};
     int rc = file_sweep_temps(x->directory, e);
     if (!rc)
-        rc = xml_source_rewind(s, e);
+        rc = kit_source_rewind(s, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = xml_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (rc)
             return rc;
         if (!r || (d.unit.open && !same_unit(x, &d.unit, r)))
@@ -189,14 +187,14 @@ static int find_file(const struct xml *x, const struct receipt *receipt, const c
     (void)snprintf(path, 2 * PATH_MAX, "%s/%s", x->directory, name);
     bool found = false;
     for (uint32_t i = 0; i < receipt->count; i++) {
-        struct slice value = xml_slice(receipt->facts[i].value);
-        if (slice_is(xml_slice(receipt->facts[i].name), "path")) {
+        struct slice value = kit_slice(receipt->facts[i].value);
+        if (slice_is(kit_slice(receipt->facts[i].name), "path")) {
             size_t n = strlen(name);
             found = value.n > n && value.p[value.n - n - 1] == '/' &&
                     memcmp(value.p + value.n - n, name, n) == 0;
             if (found && !slice_copy(value, path, 2 * PATH_MAX))
                 return err_set(e, ERR_FAULT, "receipt: its path is no path");
-        } else if (found && slice_is(xml_slice(receipt->facts[i].name), "sha256")) {
+        } else if (found && slice_is(kit_slice(receipt->facts[i].name), "sha256")) {
             *sha256 = value;
             return 0;
         }
@@ -211,12 +209,11 @@ static bool was_per_room(const struct xml *x, const struct mgc_batch *batch,
     char whole[NAME_MAX + 8];
     (void)snprintf(whole, sizeof whole, "/%s.xml", batch->stem.p);
     size_t n = strlen(whole);
-    for (uint32_t i = 0; i < receipt->count; i++) {
-        struct slice value = xml_slice(receipt->facts[i].value);
-        if (slice_is(xml_slice(receipt->facts[i].name), "path"))
-            return value.n < n || memcmp(value.p + value.n - n, whole, n) != 0;
-    }
-    return x->per_room;
+    const struct mgc_fact *path = kit_fact_find(receipt->facts, receipt->count, "path");
+    if (!path)
+        return x->per_room;
+    struct slice value = kit_slice(path->value);
+    return value.n < n || memcmp(value.p + value.n - n, whole, n) != 0;
 }
 
 struct verification {
@@ -230,7 +227,7 @@ static void own_verification(struct verification *v)
     xml_check_done(&v->check);
 }
 
-static int begin_check(const struct xml *x, struct xml_source *s, struct verification *v,
+static int begin_check(const struct xml *x, struct kit_source *s, struct verification *v,
                        const struct receipt *receipt, const struct mgc_record *r, struct err *e)
 {
     char name[NAME_MAX];
@@ -252,16 +249,16 @@ static int end_check(struct verification *v, struct err *e)
     return rc;
 }
 
-static int verify(const struct xml *instance, struct xml_source *s, const struct receipt *receipt,
+static int verify(const struct xml *instance, struct kit_source *s, const struct receipt *receipt,
                   struct err *e)
 {
     struct xml x = *instance;
     x.per_room = was_per_room(instance, s->batch, receipt);
     OWN(own_verification) struct verification v = {0};
-    int rc = xml_source_rewind(s, e);
+    int rc = kit_source_rewind(s, e);
     while (!rc) {
         const struct mgc_record *r;
-        rc = xml_source_next(s, &r, e);
+        rc = kit_source_next(s, &r, e);
         if (rc)
             return rc;
         if (!r || (v.unit.open && !same_unit(&x, &v.unit, r)))
@@ -284,18 +281,18 @@ static int32_t on_open(const struct mgc_host *host, const struct mgc_value *valu
     int rc = xml_open(host, values, &x, &e);
     if (!rc)
         *instance = x;
-    return xml_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_deliver(void *instance, const struct mgc_batch *batch, struct mgc_error *out)
 {
     struct err e = {0};
     struct xml *x = instance;
-    OWN(own_xml_source) struct xml_source s;
-    int rc = xml_source_init(&s, x->host, batch, &e);
+    OWN(own_kit_source) struct kit_source s;
+    int rc = kit_source_init(&s, x->host, batch, &e);
     if (!rc && batch->records > 0)
         rc = deliver(x, &s, &e);
-    return xml_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 static int32_t on_verify(void *instance, const struct mgc_batch *batch,
@@ -304,11 +301,11 @@ static int32_t on_verify(void *instance, const struct mgc_batch *batch,
     struct err e = {0};
     struct xml *x = instance;
     struct receipt receipt = {facts, count};
-    OWN(own_xml_source) struct xml_source s;
-    int rc = xml_source_init(&s, x->host, batch, &e);
+    OWN(own_kit_source) struct kit_source s;
+    int rc = kit_source_init(&s, x->host, batch, &e);
     if (!rc && batch->records > 0)
         rc = verify(x, &s, &receipt, &e);
-    return xml_give(rc, &e, out);
+    return kit_result(rc, &e, out);
 }
 
 MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/xml/xml_document.h"
 
-#include "adapters/xml/xml_host.h"
+#include "adapters/kit/kit.h"
 #include "adapters/xml/xml_record.h"
 #include "base/own.h"
 #include "base/xml.h"
@@ -36,8 +36,8 @@ static void put_root(struct buf *b, const struct mgc_batch *batch)
                 "<Conversations xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\""
                 " xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\""
                 " xmlns:hf=\"" XML_NAMESPACE "\"");
-    (void)xml_write_attr(b, "hf:batch", xml_slice(batch->id));
-    (void)xml_write_attr(b, "hf:instance", xml_slice(batch->instance));
+    (void)xml_write_attr(b, "hf:batch", kit_slice(batch->id));
+    (void)xml_write_attr(b, "hf:instance", kit_slice(batch->instance));
     xml_put_number(b, "hf:number", (int64_t)batch->number);
     xml_put_number(b, "hf:records", (int64_t)batch->records);
     xml_put_digest(b, "hf:sha256", batch->sha256);

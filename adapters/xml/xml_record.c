@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/xml/xml_record.h"
 
-#include "adapters/xml/xml_host.h"
+#include "adapters/kit/kit.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/xml.h"
@@ -40,7 +40,7 @@ void xml_put_clock(struct buf *b, const char *name, int64_t us)
 
 static void put_text(struct buf *b, const char *name, const char *exact_name, struct mgc_text t)
 {
-    struct slice s = xml_slice(t);
+    struct slice s = kit_slice(t);
     if (xml_write_attr(b, name, s))
         return;
     buf_format(b, " %s=\"", exact_name);
@@ -102,7 +102,7 @@ static void put_sender(struct buf *b, struct mgc_text uri, struct mgc_text name,
     put_optional(b, "UserName", "hf:userNameBytes", name);
     xml_put_number(b, "id", sender_id(uri));
     struct mgc_text bare = uri;
-    bool sip = slice_starts(xml_slice(uri), "sip:");
+    bool sip = slice_starts(kit_slice(uri), "sip:");
     if (sip)
         bare = (struct mgc_text){uri.p + 4, uri.n - 4};
     put_text(b, "uri", "hf:uriBytes", bare);
@@ -138,7 +138,7 @@ static const char *type_of(uint32_t kind)
 static bool put_content(struct buf *b, const struct mgc_record *r)
 {
     if (r->kind == MGC_KIND_POST)
-        return xml_write_attr(b, "content", xml_slice(r->text)) && !r->text_bytes.n;
+        return xml_write_attr(b, "content", kit_slice(r->text)) && !r->text_bytes.n;
     buf_text(b, " content=\"");
     if (r->kind == MGC_KIND_READ && r->read_first)
         buf_format(b, "messages %lld to %lld", (long long)r->read_first, (long long)r->read_last);
@@ -169,9 +169,9 @@ static void put_evidence(struct buf *b, const struct mgc_record *r, bool exact)
     if (!exact) {
         buf_text(b, " hf:bytes=\"");
         if (r->text_bytes.n)
-            (void)xml_write_text(b, xml_slice(r->text_bytes));
+            (void)xml_write_text(b, kit_slice(r->text_bytes));
         else
-            xml_put_base64(b, xml_slice(r->text));
+            xml_put_base64(b, kit_slice(r->text));
         buf_char(b, '"');
     }
     if (r->chat_id > INT32_MAX)
@@ -238,7 +238,7 @@ static void put_exception(struct buf *b, const struct mgc_record *r)
         put_stream(b, r->room);
     put_optional(b, "note", "noteBytes", r->note);
     xml_put_digest(b, "sha256", r->sha256);
-    put_raw(b, "Exception", xml_slice(r->raw), false);
+    put_raw(b, "Exception", kit_slice(r->raw), false);
 }
 
 void xml_put_other(struct buf *b, const struct mgc_record *r)
@@ -261,5 +261,5 @@ void xml_put_other(struct buf *b, const struct mgc_record *r)
     put_optional(b, "reason", "reasonBytes", r->reason);
     xml_put_digest(b, "sha256", r->sha256);
     put_flags(b, "", r->flags);
-    put_raw(b, "Record", xml_slice(r->raw), stays_on_line(xml_slice(r->raw)));
+    put_raw(b, "Record", kit_slice(r->raw), stays_on_line(kit_slice(r->raw)));
 }

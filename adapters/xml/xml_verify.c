@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/xml/xml_verify.h"
 
-#include "adapters/xml/xml_host.h"
+#include "adapters/kit/kit.h"
 #include "adapters/xml/xml_record.h"
 #include "base/own.h"
 
@@ -152,17 +152,17 @@ static bool same_text(const struct xml_node *node, const struct mgc_record *r)
 {
     struct slice exact = xml_get(node, "bytes");
     if (r->text_bytes.n)
-        return slice_eq(exact, xml_slice(r->text_bytes));
+        return slice_eq(exact, kit_slice(r->text_bytes));
     if (exact.p)
-        return base64_is(exact, xml_slice(r->text));
-    return slice_eq(xml_get(node, "content"), xml_slice(r->text));
+        return base64_is(exact, kit_slice(r->text));
+    return slice_eq(xml_get(node, "content"), kit_slice(r->text));
 }
 
 static bool same_raw(const struct xml_node *node, const struct mgc_record *r)
 {
     if (slice_is(xml_get(node, "encoding"), "base64"))
-        return base64_is(node->text, xml_slice(r->raw));
-    return slice_eq(node->text, xml_slice(r->raw));
+        return base64_is(node->text, kit_slice(r->raw));
+    return slice_eq(node->text, kit_slice(r->raw));
 }
 
 int xml_check_record(struct xml_check *c, const struct mgc_record *r, struct err *e)

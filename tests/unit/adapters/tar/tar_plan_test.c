@@ -73,9 +73,9 @@ static void plan_names(const char *a, const char *b, char names[2][160])
     sha256_end(all, batch.sha256);
     sha256_free(all);
     struct err e = {0};
-    OWN(own_tar_source) struct tar_source s;
+    OWN(own_kit_source) struct kit_source s;
     OWN(own_tar_plan) struct tar_plan p = {0};
-    assert_int_equal(tar_source_init(&s, &host, &batch, &e), 0);
+    assert_int_equal(kit_source_init(&s, &host, &batch, &e), 0);
     if (tar_plan_make(&p, &s, &e))
         fail_msg("%s", e.text);
     assert_int_equal(p.count, 2);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "adapters/smtp/smtp_host.h"
+#include "adapters/kit/kit.h"
+
+#include "base/file.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -12,11 +14,13 @@ _Static_assert(MGC_RETRY == (int)ERR_RETRY && MGC_REJECTED == (int)ERR_REJECTED 
 
 static int take(int32_t rc, const struct mgc_error *from, struct err *e)
 {
-    int class = rc == MGC_CANCELLED ? ERR_STOPPED : rc <= MGC_END ? ERR_FAULT : rc;
-    return err_set(e, class, "%s", from->text);
+    bool known = rc < 0 && rc > MGC_END;
+    if (rc == MGC_CANCELLED)
+        return err_set(e, ERR_STOPPED, "%s", from->text);
+    return err_set(e, known ? rc : ERR_FAULT, "%s", from->text);
 }
 
-int32_t smtp_give(int rc, const struct err *e, struct mgc_error *out)
+int32_t kit_result(int rc, const struct err *e, struct mgc_error *out)
 {
     if (rc == 0)
         return MGC_OK;
@@ -26,20 +30,20 @@ int32_t smtp_give(int rc, const struct err *e, struct mgc_error *out)
     return rc > ERR_NOT_FOUND ? rc : MGC_RETRY;
 }
 
-int smtp_source_init(struct smtp_source *s, const struct mgc_host *host,
-                     const struct mgc_batch *batch, struct err *e)
+int kit_source_init(struct kit_source *s, const struct mgc_host *host,
+                    const struct mgc_batch *batch, struct err *e)
 {
-    *s = (struct smtp_source){.host = host, .batch = batch, .digest = sha256_new()};
+    *s = (struct kit_source){.host = host, .batch = batch, .digest = sha256_new()};
     return s->digest ? 0 : err_memory(e, "batch digest");
 }
 
-void smtp_source_done(struct smtp_source *s)
+void kit_source_done(struct kit_source *s)
 {
     sha256_free(s->digest);
     s->digest = NULL;
 }
 
-int smtp_source_rewind(struct smtp_source *s, struct err *e)
+int kit_source_rewind(struct kit_source *s, struct err *e)
 {
     struct mgc_error from = {.size = sizeof from};
     uint8_t unused[SHA256_SIZE];
@@ -49,7 +53,7 @@ int smtp_source_rewind(struct smtp_source *s, struct err *e)
     return rc == MGC_OK ? 0 : take(rc, &from, e);
 }
 
-static int end_of_pass(struct smtp_source *s, struct err *e)
+static int end_of_pass(struct kit_source *s, struct err *e)
 {
     uint8_t digest[SHA256_SIZE];
     sha256_end(s->digest, digest);
@@ -62,7 +66,7 @@ static int end_of_pass(struct smtp_source *s, struct err *e)
     return 0;
 }
 
-int smtp_source_next(struct smtp_source *s, const struct mgc_record **r, struct err *e)
+int kit_source_next(struct kit_source *s, const struct mgc_record **r, struct err *e)
 {
     struct pollfd cancel = {.fd = s->batch->cancel_fd, .events = POLLIN};
     if (poll(&cancel, 1, 0) > 0)
@@ -88,11 +92,30 @@ int smtp_source_next(struct smtp_source *s, const struct mgc_record **r, struct 
     return 0;
 }
 
-int smtp_source_settle(struct smtp_source *s, uint64_t first, uint64_t last, int verdict,
-                       const struct mgc_fact *facts, uint32_t count, const char *text,
-                       struct err *e)
+int kit_source_settle(struct kit_source *s, uint64_t first, uint64_t last, int verdict,
+                      const struct mgc_fact *facts, uint32_t count, const char *text, struct err *e)
 {
     struct mgc_error from = {.size = sizeof from};
     int32_t rc = s->host->settle(s->host->context, first, last, verdict, facts, count, text, &from);
     return rc == MGC_OK ? 0 : take(rc, &from, e);
+}
+
+int kit_folder(const char *option, const struct mgc_value *value, char out[PATH_MAX], struct err *e)
+{
+    if (!slice_copy(kit_slice(value->text), out, PATH_MAX))
+        return err_set(e, ERR_CONFIG, "%s: over %d bytes", option, PATH_MAX - 1);
+    return file_make_dirs(out, e);
+}
+
+struct mgc_fact kit_fact(const char *name, const char *value)
+{
+    return (struct mgc_fact){{name, strlen(name)}, {value, strlen(value)}};
+}
+
+const struct mgc_fact *kit_fact_find(const struct mgc_fact *facts, uint32_t count, const char *name)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (slice_is(kit_slice(facts[i].name), name))
+            return &facts[i];
+    return NULL;
 }
