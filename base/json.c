@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The JSON reader over yajl's callbacks, building a tree in an arena. What yajl is lax about (lone
- * surrogates, its loose UTF-8 check, duplicate keys, depth) is checked here.
+ * surrogates, its loose UTF-8 check, blanks of its own, what follows the value, duplicate keys,
+ * depth) is checked here.
  */
 #include "base/json.h"
 
@@ -28,6 +29,7 @@ struct json_doc {
     const struct json_limits *limits;
     struct slice source;
     yajl_handle parser;
+    size_t before; /* bytes of source that the parser's count does not include */
     struct json *root;
     struct open *innermost;
     struct open *spare; /* closed ones, to be used again */
@@ -95,12 +97,17 @@ static void yajl_drop(void *ctx, void *old)
     (void)old;
 }
 
+static int refuse_at(struct json_doc *d, const char *why, size_t at)
+{
+    d->rc = err_set(d->e, ERR_REJECTED, "json: %s at byte %zu", why, at);
+    return 0;
+}
+
 /* Ends the parse. Callbacks return its value to yajl: 0 means cancel. */
 static int refuse(struct json_doc *d, const char *why)
 {
-    d->rc = err_set(d->e, ERR_REJECTED, "json: %s at byte %zu", why,
-                    yajl_get_bytes_consumed(d->parser));
-    return 0;
+    size_t at = d->before + yajl_get_bytes_consumed(d->parser);
+    return refuse_at(d, why, at < d->source.n ? at : d->source.n);
 }
 
 /* Text that yajl decoded or gathered lives in its own buffers: copied. Other text is borrowed. */
@@ -281,6 +288,19 @@ static const yajl_callbacks callbacks = {
     .yajl_end_array = on_array_end,
 };
 
+/* Vertical tab and form feed are blanks to yajl. In strings JSON forbids them too. */
+static bool foreign_blank(struct slice text, size_t *at)
+{
+    for (const char *c = "\v\f"; *c; c++) {
+        const char *p = text.n ? memchr(text.p, *c, text.n) : NULL;
+        if (p) {
+            *at = (size_t)(p - text.p);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The four digits of a \u escape at p, or -1: yajl reports malformed ones. */
 static int escape_at(const char *p, const char *end)
 {
@@ -325,6 +345,15 @@ static int syntax_error(struct json_doc *d)
     return refuse(d, *text ? text : "malformed");
 }
 
+/* yajl would take a string behind the value that is never closed, so it is told to stop there. */
+static void refuse_trailing(struct json_doc *d, size_t end)
+{
+    struct slice rest = {d->source.p + end, d->source.n - end};
+    struct slice written = slice_trim(rest);
+    if (written.n)
+        (void)refuse_at(d, "something follows the value", (size_t)(written.p - d->source.p));
+}
+
 static int run(struct json_doc *d)
 {
     yajl_alloc_funcs memory = {yajl_take, yajl_grow, yajl_drop, d};
@@ -332,10 +361,16 @@ static int run(struct json_doc *d)
         return err_memory(d->e, "json");
     d->parser = yajl_alloc(&callbacks, &memory, d);
     (void)yajl_config(d->parser, yajl_dont_validate_strings, 1); /* the whole text was */
+    (void)yajl_config(d->parser, yajl_allow_trailing_garbage, 1);
     const unsigned char *text = (const unsigned char *)d->source.p;
     yajl_status status = yajl_parse(d->parser, text, d->source.n);
-    if (status == yajl_status_ok)
+    size_t end = yajl_get_bytes_consumed(d->parser);
+    if (status == yajl_status_ok) {
+        d->before = end;
         status = yajl_complete_parse(d->parser);
+    }
+    if (status == yajl_status_ok)
+        refuse_trailing(d, end);
     if (status != yajl_status_ok && !d->rc)
         (void)syntax_error(d);
     if (!d->rc && !d->root)
@@ -355,6 +390,8 @@ int json_parse(struct json_doc *d, struct slice text, const struct json_limits *
         return err_set(e, ERR_REJECTED, "json: not UTF-8 at byte %zu", at);
     }
     size_t at = 0;
+    if (foreign_blank(text, &at))
+        return err_set(e, ERR_REJECTED, "json: a control character at byte %zu", at);
     if (!escapes_paired(text, &at))
         return err_set(e, ERR_REJECTED, "json: half a surrogate pair at byte %zu", at);
 

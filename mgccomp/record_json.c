@@ -184,6 +184,7 @@ static int decode_data(const struct json *root, struct record *r, struct err *e)
     static const struct field name = {"name", RECORD_MAX_PARTICIPANT, false};
     static const struct field endpoint = {"endpoint", RECORD_MAX_PARTICIPANT, false};
     static const struct field reason = {"reason", RECORD_MAX_PARTICIPANT, false};
+    static const struct field room = {"room", RECORD_MAX_PARTICIPANT, false};
 
     r->data = json_get(root, "data");
     if (r->kind != RECORD_OTHER && (!r->data || r->data->type != JSON_OBJECT))
@@ -197,6 +198,8 @@ static int decode_data(const struct json *root, struct record *r, struct err *e)
         rc = data_text(r, &endpoint, false, &r->endpoint, e);
     if (rc == 0)
         rc = data_text(r, &reason, false, &r->reason, e);
+    if (rc == 0 && r->kind != RECORD_OTHER)
+        rc = data_text(r, &room, false, &r->room, e);
     if (rc < 0)
         return rc;
     if (has_actor(r->kind) && r->participant.n == 0)
@@ -234,31 +237,6 @@ static int decode_attributes(const struct json *root, bool may_lack_source, stru
     return rc;
 }
 
-/* Nothing but blanks behind the object. yajl lets a string pass there that is not closed: bytes
- * that no reader would see, and between which and the brace nothing could be added. */
-static bool ends_with_object(struct slice raw)
-{
-    int depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < raw.n; i++) {
-        char c = raw.p[i];
-        if (quoted) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                quoted = false;
-            continue;
-        }
-        if (c == '"')
-            quoted = true;
-        else if (c == '{' || c == '[')
-            depth++;
-        else if ((c == '}' || c == ']') && --depth == 0)
-            return slice_trim((struct slice){raw.p + i + 1, raw.n - i - 1}).n == 0;
-    }
-    return false;
-}
-
 static int decode(struct json_doc *d, struct slice raw, bool may_lack_source, struct record *out,
                   struct err *e)
 {
@@ -278,9 +256,6 @@ static int decode(struct json_doc *d, struct slice raw, bool may_lack_source, st
         return rc;
     if (root->type != JSON_OBJECT)
         return err_set(e, ERR_REJECTED, "record is not a JSON object");
-
-    if (!ends_with_object(raw))
-        return err_set(e, ERR_REJECTED, "bytes behind the record's closing brace");
 
     struct record r = {.raw = raw};
     rc = decode_attributes(root, may_lack_source, &r, e);

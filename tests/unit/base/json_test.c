@@ -116,6 +116,42 @@ static void malformed_texts_are_refused(void **state)
     refused(SLICE("\"a\0b\""), "at byte");
 }
 
+/* What no reader would see, among them tokens that are never finished. */
+static void nothing_may_follow_the_value(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"{\"a\":1}", "[]", "\"x\"", "12", "null"};
+    static const char *const bad[] = {"\"", "\"}", "\"x", "\"\\", "tru", "1", "-",
+                                      "]",  "}",   ",",   "{",    "/",   "#"};
+    static const char *const between[] = {"", " ", "\r\n\t"};
+    for (size_t v = 0; v < sizeof values / sizeof *values; v++)
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+            for (size_t b = 0; b < sizeof between / sizeof *between; b++) {
+                char text[64];
+                (void)snprintf(text, sizeof text, "%s%s%s", values[v], between[b], bad[i]);
+                bool longer = v == 3 && b == 0 && *bad[i] == '1'; /* just another number */
+                if (!longer)
+                    refused(slice_of(text), "at byte");
+            }
+    refused(SLICE("{\"a\":1}  \"}"), "something follows the value at byte 9");
+    refused(SLICE("{}\0"), "something follows the value at byte 2");
+    OWN(own_doc) struct json_doc *d = json_doc_new();
+    for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "\t%s \r\n\t ", values[v]);
+        (void)parse(d, slice_of(text));
+    }
+}
+
+static void only_four_blanks_exist(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"\v[]", "[\f]", "{}\v", "{} \f", "\"\v\"", "\"\f\""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused(slice_of(bad[i]), "control character at byte");
+    refused(SLICE("{\"a\":"), "at byte 5");
+}
+
 static void half_surrogates_are_refused(void **state)
 {
     (void)state;
@@ -290,6 +326,8 @@ int main(void)
         cmocka_unit_test(escapes_are_decoded),
         cmocka_unit_test(any_value_may_be_the_root),
         cmocka_unit_test(malformed_texts_are_refused),
+        cmocka_unit_test(nothing_may_follow_the_value),
+        cmocka_unit_test(only_four_blanks_exist),
         cmocka_unit_test(half_surrogates_are_refused),
         cmocka_unit_test(ill_formed_utf8_is_refused),
         cmocka_unit_test(repeated_keys_are_refused),

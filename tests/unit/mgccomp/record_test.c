@@ -128,7 +128,7 @@ static void refusals(void **state)
     refuse("[]", "not a JSON object");
     refuse("{" ID, "json");
     refuse("{" ID "," POST "," TIME "," ROOM "," DATA "} x", "json");
-    refuse("{" ID "," POST "," TIME "," ROOM "," DATA "}\"x}", "closing brace");
+    refuse("{" ID "," POST "," TIME "," ROOM "," DATA "}\"x}", "follows the value");
     refuse("{" ID "," POST "," TIME "," ROOM "," DATA "," POST "}", "json");
     refuse("{" ID ",\n" POST "," TIME "," ROOM "," DATA "}", "line feed");
     refuse("{\"id\":\"a\"}", "no member \"specversion\"");
