@@ -7,6 +7,7 @@
 
 #include "base/db_driver.h"
 #include "base/digest.h"
+#include "base/fault.h"
 #include "base/own.h"
 
 #include <inttypes.h>
@@ -103,6 +104,10 @@ int db_commit(struct db *db, struct err *e)
         return rc;
     }
     rc = db->driver->commit(db, e);
+    if (rc == 0 && FAULT_FAILS("db.commit.lost")) {
+        db->broken = true;
+        rc = err_set(e, ERR_DOUBT, "%s: the answer to a commit was lost", db->name);
+    }
     if (rc < 0) {
         db_rollback(db);
         return rc;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include "base/digest.h"
+#include "base/fault.h"
 #include "base/own.h"
 
 #include <dirent.h>
@@ -216,8 +217,10 @@ int file_temp_open(struct file_temp *t, const char *dir, const char *name, mode_
 /* A name of its own that appears whole, and only if it is free. */
 static int link_new(const struct file_temp *t)
 {
-    if (linkat(t->dir_fd, t->temp, t->dir_fd, t->name, 0) == 0)
+    if (linkat(t->dir_fd, t->temp, t->dir_fd, t->name, 0) == 0) {
+        FAULT("file.both-names");
         return unlinkat(t->dir_fd, t->temp, 0);
+    }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != EMLINK)
         return -1;
     /* A file system without hard links. */
@@ -228,6 +231,7 @@ int file_temp_publish(struct file_temp *t, struct err *e)
 {
     if (fsync(t->fd) < 0)
         return fail(e, "sync", t->temp);
+    FAULT("file.synced");
     if (link_new(t) < 0) {
         if (errno != EEXIST)
             return fail(e, "publish", t->name);
@@ -235,7 +239,9 @@ int file_temp_publish(struct file_temp *t, struct err *e)
         file_temp_abandon(t);
         return rc;
     }
+    FAULT("file.linked");
     int rc = fsync(t->dir_fd) < 0 ? fail(e, "sync the folder of", t->name) : 0;
+    FAULT("file.published");
     temp_close(t);
     return rc;
 }

@@ -8,6 +8,7 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "base/stop.h"
 
@@ -110,7 +111,9 @@ static int give(struct ingest *in, struct err *e)
 {
     size_t n = pending(in);
     memset(in->results, 0, n * sizeof in->results[0]);
+    FAULT("ingest.group.before");
     int rc = writer_submit_wait(in->w, in->events, n, in->results, e);
+    FAULT("ingest.group.after");
     return rc < 0 ? rc : settle(in, n, e);
 }
 

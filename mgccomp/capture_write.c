@@ -7,6 +7,7 @@
 #include "mgccomp/capture_write.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/capture_batch.h"
 
@@ -230,6 +231,7 @@ static int transaction(struct capture_writer *w, const struct end *ends, size_t 
         if (ends[i].last)
             rc = move_position(b, &ends[i], e);
     }
+    FAULT("capture.position.after");
     if (rc == 0 && careful) /* something will be reported, after the first half's streams */
         rc = staging_lock_gate(&t, e);
     if (rc == 0)
@@ -238,7 +240,11 @@ static int transaction(struct capture_writer *w, const struct end *ends, size_t 
         const struct capture_outcome o = outcome(b);
         rc = count(&t, &o, e);
     }
-    return rc < 0 ? rc : staging_commit(&t, e);
+    FAULT("capture.commit.before");
+    if (rc == 0)
+        rc = staging_commit(&t, e);
+    FAULT("capture.commit.after");
+    return rc;
 }
 
 static int write_decoded(struct capture_writer *w, struct staging_position *positions, size_t n,

@@ -2,6 +2,7 @@
 /* The wish is one row beside the counts. */
 #include "mgccomp/drain_request.h"
 
+#include "base/fault.h"
 #include "base/own.h"
 
 int drain_request(struct staging *st, int64_t until_us, struct err *e)
@@ -14,7 +15,11 @@ int drain_request(struct staging *st, int64_t until_us, struct err *e)
                      "INSERT INTO tally (name, value) VALUES ('drain_until_us', $1)"
                      " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                      DB_ARGS(DB_I(until_us)), NULL, e);
-    return err ? err : staging_commit(&t, e);
+    FAULT("drain.commit.before");
+    if (!err)
+        err = staging_commit(&t, e);
+    FAULT("drain.commit.after");
+    return err;
 }
 
 int drain_requested(struct db *db, int64_t now_us, bool *out, struct err *e)

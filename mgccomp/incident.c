@@ -3,6 +3,7 @@
 #include "mgccomp/incident.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 
 static struct db_value number_or_null(int64_t v, int64_t none)
@@ -33,6 +34,7 @@ int incident_open(struct staging_txn *t, const struct incident *i, bool *opened,
                 text_or_null(i->instance), DB_I(i->opened_us ? i->opened_us : clock_wall_us()),
                 DB_T(i->detail.p ? i->detail : SLICE(""))),
         &changed, e);
+    FAULT("incident.open.after");
     if (rc < 0)
         return rc;
     if (opened)

@@ -4,6 +4,7 @@
 #include "mgccomp/ledger.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/ledger_private.h"
@@ -177,8 +178,10 @@ int ledger_add_first(struct staging *st, const struct ledger_new *all, size_t n,
     }
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = insert_instance(&t, &all[i], e);
+    FAULT("adapters.commit.before");
     if (rc == 0)
         rc = staging_commit(&t, e);
+    FAULT("adapters.commit.after");
     if (rc == 0)
         *added = true;
     return rc;

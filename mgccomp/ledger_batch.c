@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Frozen batches: reading them, what was settled in them, and the only place where a batch changes
  * its state: frozen, settled, verified, or parked for a person. */
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/ledger.h"
@@ -190,7 +191,11 @@ int ledger_settle(struct staging *st, const struct ledger_batch *b, int64_t firs
                     DB_ARGS(DB_T(slice_of(b->id)), DB_I(first), DB_I(last), DB_T(slice_of(verdict)),
                             DB_T(receipt), reason.n ? DB_T(reason) : DB_N, DB_I(now)),
                     NULL, e);
-    return rc == 0 ? staging_commit(&t, e) : rc;
+    FAULT("settle.commit.before");
+    if (rc == 0)
+        rc = staging_commit(&t, e);
+    FAULT("settle.commit.after");
+    return rc;
 }
 
 int ledger_settlements(struct db *db, const struct ledger_batch *b, ledger_settlement_fn *visit,
@@ -318,8 +323,10 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
                     DB_ARGS(DB_T(slice_of(b->id)), DB_T(slice_of(state)), DB_I(now),
                             reason.n ? DB_T(reason) : DB_N),
                     NULL, e);
+    FAULT("batch.commit.before");
     if (rc == 0)
         rc = staging_commit(&t, e);
+    FAULT("batch.commit.after");
     if (rc == 0)
         ledger_text(b->state, sizeof b->state, slice_of(state));
     return rc;
@@ -339,8 +346,10 @@ int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e)
     if (rc == 0)
         rc = db_run(t.db, "DELETE FROM settlement WHERE batch = $1 AND verdict <> 'done'",
                     DB_ARGS(DB_T(slice_of(b->id))), NULL, e);
+    FAULT("attempt.commit.before");
     if (rc == 0)
         rc = staging_commit(&t, e);
+    FAULT("attempt.commit.after");
     if (rc == 0)
         b->attempts++;
     return rc;

@@ -5,6 +5,7 @@
  * next batch and never lost.
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/own.h"
 #include "mgccomp/ledger.h"
@@ -404,8 +405,10 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
     bool cut = is_due(c, due);
     if (cut)
         rc = freeze(c, i->name, b, e);
+    FAULT("cut.commit.before");
     if (rc == 0 && (cut || moved))
         rc = staging_commit(&t, e);
+    FAULT("cut.commit.after");
     if (rc < 0)
         return rc;
     if (!cut)

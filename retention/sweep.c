@@ -7,6 +7,7 @@
 
 #include "base/app.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "base/stop.h"
@@ -140,12 +141,15 @@ static int step(struct staging *st, struct step *s, struct err *e)
     rc = db_now_us(t.db, &now, e);
     if (rc == 0)
         rc = delete_rows(&t, s, e);
+    FAULT("sweep.deleted");
     if (rc == 0)
         rc = staging_tally(&t, SLICE("deleted"), (int64_t)s->n, e);
     if (rc == 0)
         rc = sweep_hashes(&t, s->rows, s->n, now, e);
+    FAULT("sweep.commit.before");
     if (rc == 0)
         rc = staging_commit(&t, e);
+    FAULT("sweep.commit.after");
     s->low = up_to;
     return rc;
 }

@@ -7,6 +7,7 @@
 #include "chat-server/store/relay.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/store/relay_inside.h"
@@ -161,6 +162,7 @@ static void on_report(void *arg, const struct kafka_report *report)
     OWN(own_mem) struct relay_flight *f = report->tag;
     struct outbox_stream *st = f->stream;
 
+    FAULT("relay.confirm");
     r->parts[f->partition].in_flight--;
     r->parts[f->partition].bytes -= f->bytes;
     r->in_flight--;
@@ -200,7 +202,9 @@ int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_re
     if (!f)
         return err_memory(e, "relaying a record");
     *f = (struct relay_flight){st, sequence, record->stored_us, bytes, at};
+    FAULT("relay.send.before");
     int rc = kafka_producer_send(r->producer, subject_of(st), record->bytes, f, e);
+    FAULT("relay.send.after");
     if (rc < 0)
         return rc;
     f = NULL;
@@ -342,8 +346,10 @@ void relay_note(struct relay *r, bool now)
     struct outbox_stream *st = r->dirty;
     for (int i = 0; rc == 0 && st && i < NOTE_AT_ONCE; i++, st = st->next_dirty)
         rc = store_set_relayed(r->store, st->id, st->confirmed, &e);
+    FAULT("relay.note.before");
     if (rc == 0)
         rc = db_commit(store_db(r->store), &e);
+    FAULT("relay.note.after");
     if (rc < 0) {
         relay_problem(r, &e);
         return;

@@ -5,6 +5,7 @@
  * state from which the next start goes on: a participant's row goes with its leave record.
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "chat-server/store/store_inside.h"
 
@@ -138,6 +139,7 @@ static int close_participants(struct store *s, struct slice source, struct slice
         rc = make_leaves(l, source, session, e);
         if (rc == 0)
             rc = store_append(s, l->events, l->n, l->results, e);
+        FAULT("session.leaves.after");
         if (rc == 0)
             rc = first_failure(l->results, l->n, e);
         if (rc < 0)
@@ -202,7 +204,10 @@ static int end_session(struct store *s, struct session_step *step, const char *r
     if (rc < 0)
         return rc;
     struct slice inner = {members.p + 1, members.n - 1};
-    return append_step(s, step, RECORD_SESSION_STOP, inner, row_ended, e);
+    FAULT("session.end.before");
+    rc = append_step(s, step, RECORD_SESSION_STOP, inner, row_ended, e);
+    FAULT("session.end.after");
+    return rc;
 }
 
 /* Copies the first open session of the source other than `session`; ERR_NOT_FOUND. */
@@ -268,11 +273,14 @@ int store_begin_session(struct store *s, struct slice source, struct slice sessi
     if (s->claims.session)
         return err_set(e, ERR_FAULT, "this handle has begun a session already");
     int rc = take_writer(s, source, session, e);
+    FAULT("session.begin.taken");
     if (rc == 0)
         rc = close_dead(s, source, session, e);
+    FAULT("session.begin.before");
     struct session_step step = {source, session, members.p ? members : SLICE(""), false};
     if (rc == 0)
         rc = append_step(s, &step, RECORD_SESSION_START, members, row_started, e);
+    FAULT("session.begin.after");
     if (rc < 0)
         claims_forget_session(&s->claims);
     return rc;

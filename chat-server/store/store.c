@@ -6,6 +6,7 @@
  */
 #include "chat-server/store/store.h"
 
+#include "base/fault.h"
 #include "base/own.h"
 #include "chat-server/store/claim.h"
 #include "chat-server/store/store_inside.h"
@@ -279,8 +280,10 @@ static int transaction(struct store *s, store_way_fn *way, const struct store_ev
         rc = err_set(e, ERR_REJECTED, "%s", n > 0 ? s->states[0].text : "");
     if (rc == 0 && also->run)
         rc = also->run(s, also->arg, e);
+    FAULT("store.commit.before");
     if (rc == 0)
         rc = db_commit(s->db, e);
+    FAULT("store.commit.after");
     if (rc == 0)
         txn = NULL;
     return rc;

@@ -5,6 +5,7 @@
  * submitted earlier was either stored or answered.
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/store/writer_inside.h"
@@ -309,8 +310,10 @@ static void store_group(struct writer *w, size_t n)
         if (rc == 0) {
             backoff_reset(&w->backoff);
             set_reachable(w, true);
+            FAULT("writer.answer.before");
             ring(w);
             answer_group(w, n);
+            FAULT("writer.answer.after");
             return;
         }
         if (rc == ERR_STOPPED) {
