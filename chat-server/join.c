@@ -152,7 +152,8 @@ static int submit_join(struct request *q, size_t i)
     if (!j)
         return err_memory(NULL, "join");
     *j = (struct one_join){q, i};
-    int r = publish_join(q->conn, slice_of(q->lookup->rooms[i].uri), join_decided, j, NULL);
+    const struct lookup_room *room = &q->lookup->rooms[i];
+    int r = publish_join(q->conn, slice_of(room->uri), slice_of(room->name), join_decided, j, NULL);
     if (r == 0)
         j = NULL;
 

@@ -3,6 +3,7 @@
 #include "chat-server/publish.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/room.h"
@@ -125,12 +126,15 @@ static int event_submit(struct event *event, publish_fn *done, void *arg, struct
 
 /* ---- kinds ---- */
 
-int publish_join(struct conn *c, struct slice room, publish_fn *done, void *arg, struct err *e)
+int publish_join(struct conn *c, struct slice room, struct slice name, publish_fn *done, void *arg,
+                 struct err *e)
 {
     struct event *ev = event_new(c, RECORD_JOIN, room);
 
-    if (ev)
+    if (ev) {
         event_presence(ev, c, STORE_PRESENCE_JOIN);
+        json_put_string(&ev->members, "room", name);
+    }
 
     return event_submit(ev, done, arg, e);
 }
@@ -229,7 +233,9 @@ static void post_decided(void *arg, const struct published *p)
         request_finish(q, 503);
         return;
     }
+    FAULT("chat.answer.before");
     request_answer(q, 200, "");
+    FAULT("chat.answer.after");
     atomic_fetch_add(&q->server->shown_posts, 1);
     if (m)
         room_tell_message(m->room, &(struct xccos_message){.room = slice_of(m->room->uri),

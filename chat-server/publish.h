@@ -24,7 +24,8 @@ struct publish_range {
 /* Each hands one event to the writer; done is called once unless the return is < 0 (503). The
  * connection and the room's URI must stay until then. A leave or a sign-out that is tried again is
  * the same event: it is recorded once. */
-int publish_join(struct conn *c, struct slice room, publish_fn *done, void *arg, struct err *e);
+int publish_join(struct conn *c, struct slice room, struct slice name, publish_fn *done, void *arg,
+                 struct err *e);
 int publish_leave(const struct member *m, const char *reason, publish_fn *done, void *arg,
                   struct err *e);
 int publish_read(struct conn *c, struct slice room, const struct publish_range *ranges, size_t n,

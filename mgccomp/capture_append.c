@@ -40,10 +40,11 @@ static int insert_stream(struct batch *b, struct stream *s, struct err *e)
     int64_t id = 0;
     int rc = db_int(b->t->db,
                     "INSERT INTO stream (source, epoch, subject, sequence, hash, captured,"
-                    " deleted, last_us) VALUES ($1, $2, $3, $4, $5, $6, 0, $7)"
+                    " deleted, last_us, name) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)"
                     " ON CONFLICT (source, epoch, subject) DO NOTHING RETURNING id",
                     DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject),
-                            DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us)),
+                            DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us),
+                            s->name.n ? DB_T(s->name) : DB_N),
                     0, &id, e);
     if (rc == ERR_NOT_FOUND)
         return lost_head(s, e);
@@ -57,12 +58,13 @@ static int update_stream(struct batch *b, const struct stream *s, struct err *e)
     const struct slice hash = {(const char *)s->now.hash, SHA256_SIZE};
     const struct slice start = {(const char *)s->start.hash, SHA256_SIZE};
     int64_t changed = 0;
-    int rc = db_run(b->t->db,
-                    "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
-                    " last_us = $5 WHERE id = $1 AND sequence = $6 AND hash = $7",
-                    DB_ARGS(DB_I(s->id), DB_I(s->now.sequence), DB_B(hash), DB_I(s->added),
-                            DB_I(b->now_us), DB_I(s->start.sequence), DB_B(start)),
-                    &changed, e);
+    int rc = db_run(
+        b->t->db,
+        "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
+        " last_us = $5, name = COALESCE($8, name) WHERE id = $1 AND sequence = $6 AND hash = $7",
+        DB_ARGS(DB_I(s->id), DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us),
+                DB_I(s->start.sequence), DB_B(start), s->name.n ? DB_T(s->name) : DB_N),
+        &changed, e);
     return rc < 0 || changed == 1 ? rc : lost_head(s, e);
 }
 

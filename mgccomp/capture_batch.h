@@ -28,6 +28,7 @@ struct staged {
     enum refused refused;
     int64_t sequence, time_us;
     struct slice participant, endpoint, name; /* join, leave */
+    struct slice room;                        /* the room's display name, if it is told */
     struct slice note;                        /* why it is an exception */
     /* Set by judging: */
     bool dropped;  /* a duplicate */

@@ -23,6 +23,8 @@ static int grow(struct batch *b, size_t n, struct err *e)
 
 static int keep_texts(struct batch *b, struct staged *s, const struct record *r, struct err *e)
 {
+    if (r->room.n && !arena_copy(&b->texts, r->room, &s->room))
+        return err_memory(e, "decoding a batch");
     if (r->kind != RECORD_JOIN && r->kind != RECORD_LEAVE)
         return 0;
     s->endpoint = SLICE("");

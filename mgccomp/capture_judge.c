@@ -43,6 +43,7 @@ static void touch(struct batch *b, struct stream *s)
     s->start_id = s->id;
     s->start_last = s->last;
     s->added = 0;
+    s->name = (struct slice){0};
     b->touched[b->touched_n++] = s;
 }
 
@@ -178,6 +179,8 @@ static int judge_one(struct batch *b, size_t item, struct err *e)
     r->before = s->last;
     s->last = item + 1;
     s->added++;
+    if (r->room.n && !r->refused && !(r->flags & (STAGING_LATE | STAGING_FORK | STAGING_REPEAT)))
+        s->name = r->room;
     if (r->sequenced && r->sequence < s->lowest)
         s->lowest = r->sequence;
     return 0;

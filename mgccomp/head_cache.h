@@ -20,6 +20,7 @@ struct stream {
     size_t last;             /* 1 + index of the stream's newest item in the batch; 0: none */
     int64_t lowest;          /* not above the smallest sequence among them */
     int64_t added;           /* records of the slice */
+    struct slice name;       /* the newest display name the slice tells; the batch's memory */
     struct chain_head start; /* these three: before the slice */
     int64_t start_id;
     size_t start_last;

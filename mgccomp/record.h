@@ -54,6 +54,7 @@ struct record {
     struct slice participant; /* URI of who acted */
     struct slice name;        /* that person's display name */
     struct slice endpoint;    /* which of the participant's clients */
+    struct slice room;        /* the room's display name, when the record tells it */
     struct slice text;        /* post: as UTF-8 */
     struct slice text_bytes;  /* post: base64 of the exact bytes, where text could not hold them */
     struct slice reason;      /* leave, sign-out, session-stop */

@@ -120,6 +120,39 @@ static void assert_no_incident(struct fixture *f)
     assert_int_equal(number(f, "SELECT count(*) FROM incident"), 0);
 }
 
+static void assert_room_name(struct fixture *f, const char *name)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_int(db, "SELECT count(*) FROM stream WHERE coalesce(name, '') = $1",
+              DB_ARGS(DB_T(slice_of(name))), -1, &n, &f->e),
+       &f->e);
+    assert_int_equal(n, 1);
+}
+
+static void the_newest_name_of_a_room_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    const char *join = "\"participant\":\"sip:a@example.test\",\"room\":\"%s\"";
+    char members[120];
+    posts(f, 1);
+    capture(f);
+    assert_room_name(f, "");
+    (void)snprintf(members, sizeof members, join, "Lobby");
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, members));
+    posts(f, 1);
+    capture(f);
+    assert_room_name(f, "Lobby");
+    (void)snprintf(members, sizeof members, join, "Old name");
+    struct slice late = feed_make(&f->feed, &f->room, RECORD_JOIN, members);
+    (void)snprintf(members, sizeof members, join, "Great hall");
+    feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, members));
+    feed_put(&f->feed, late);
+    capture(f);
+    assert_room_name(f, "Great hall");
+}
+
 static void records_go_in_as_they_came(void **state)
 {
     struct fixture *f = *state;
@@ -719,7 +752,8 @@ static void caller_mistakes_are_refused(void **state)
 #fn, fn, set_up, tear_down, fixture                                                        \
     }
 #define CASES(fixture)                                                                             \
-    CASE(records_go_in_as_they_came, fixture), CASE(duplicates_are_dropped, fixture),              \
+    CASE(records_go_in_as_they_came, fixture), CASE(the_newest_name_of_a_room_is_kept, fixture),   \
+        CASE(duplicates_are_dropped, fixture),                                                     \
         CASE(duplicates_of_deleted_records_are_dropped, fixture),                                  \
         CASE(a_number_older_than_memory_is_a_repeat, fixture),                                     \
         CASE(a_gap_is_named_and_closed_by_what_was_missing, fixture),                              \

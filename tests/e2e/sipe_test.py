@@ -5,14 +5,17 @@ and were shown, each once, in order, and staging is empty.
 
     sipe_test.py HOLDFAST SIPE_CLIENT embedded|services
 """
+import email
+import email.policy
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree as ET
 
-from archives import Archives, check
+from archives import Archives, check, mail_bytes, read_tar
 from deployment import Deployment, await_true
 
 HOSTILE = "<b>&amp; ]]> \"quoted\" 'single' Ünïcödé 日本語 \U0001F680 -- %s"
@@ -53,6 +56,26 @@ class Sipe:
     def quit(self):
         self.type("quit")
         self.process.wait(30)
+
+
+def check_room_name(d, uri, name):
+    """People read the room's name, not its address, in every archive."""
+    xml = os.path.join(d.out, "xml")
+    names = set()
+    for document in os.listdir(xml):
+        for channel in ET.parse(os.path.join(xml, document)).iter("Channel"):
+            if channel.get("uri") == uri:
+                names.add(channel.get("name"))
+    check(names == {name}, "the XML calls the room %s", names)
+    subjects = set()
+    for mail in os.listdir(d.mails()):
+        with open(os.path.join(d.mails(), mail), "rb") as f:
+            message = email.message_from_bytes(mail_bytes(f.name), policy=email.policy.default)
+        if uri in message.get_body().get_content():
+            subjects.add(name in message["Subject"] and "Room:     %s\n" % name in message.get_body().get_content())
+    check(subjects == {True}, "mails of the room do not name it")
+    members = {member for _, member, r in read_tar(os.path.join(d.out, "tar")) if r.subject == uri}
+    check(all(name.lower() in member.lower() for member in members), "the tar keeps the room in %s", members)
 
 
 def main():
@@ -109,6 +132,7 @@ def main():
         sessions = [r.type for s, records in archives.rooms.items() if s.startswith("urn:uuid:") for r in records]
         for kind_ in ("sign-in", "sign-out"):
             check(sessions.count("holdfast." + kind_) == 2, "%s: %s", kind_, sessions)
+        check_room_name(d, uri, "Lobby")
         print("%d records of the room, as it happened: %s" % (len(room), [x[0] for x in did]))
 
 
