@@ -282,6 +282,14 @@ static int cmd_version(struct app_io *io, int argc, char **argv)
     return APP_OK;
 }
 
+static int cmd_manual(struct app_io *io, int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    app_manual(commands, io->out);
+    return APP_OK;
+}
+
 static const struct app_command commands[] = {
     {"status", "look", "[--rooms] [--json]",
      "is everything recorded and archived, and what is stuck? Exit 0 complete, 1 behind, 2 "
@@ -325,6 +333,8 @@ static const struct app_command commands[] = {
     {"config describe", "set up", "", "every option, with its default", APP_LOCAL,
      cmd_config_describe, NULL},
     {"version", "set up", "", "the version", APP_LOCAL, cmd_version, NULL},
+    {"manual", "set up", "", "the commands as entries of the manual page", APP_LOCAL | APP_HIDDEN,
+     cmd_manual, NULL},
     {0},
 };
 

@@ -64,6 +64,45 @@ void app_help(const struct app_command *table, const char *program, FILE *out)
     (void)fprintf(out, "\n'%s help COMMAND' says more about one of them.\n", program);
 }
 
+/* roff reads a line that begins with a point or an apostrophe as a request, and a plain '-' as a
+ * hyphen. */
+static void put_roff(const char *text, FILE *out)
+{
+    if (*text == '.' || *text == '\'')
+        (void)fputs("\\&", out);
+    for (; *text; text++) {
+        if (*text == '-')
+            (void)fputs("\\-", out);
+        else if (*text == '\\')
+            (void)fputs("\\e", out);
+        else
+            (void)fputc(*text, out);
+    }
+}
+
+static void put_entry(const struct app_command *c, FILE *out)
+{
+    (void)fputs(".TP\n\\fB", out);
+    put_roff(c->name, out);
+    (void)fputs("\\fR ", out);
+    put_roff(c->usage, out);
+    (void)fputc('\n', out);
+    put_roff(c->summary, out);
+    (void)fputs(".\n", out);
+}
+
+void app_manual(const struct app_command *table, FILE *out)
+{
+    for (const struct app_command *first = table; first->name; first++) {
+        if ((first->flags & APP_HIDDEN) || !opens_group(table, first))
+            continue;
+        (void)fprintf(out, ".SS \"%s\"\n", first->group);
+        for (const struct app_command *c = first; c->name; c++)
+            if (!(c->flags & APP_HIDDEN) && strcmp(c->group, first->group) == 0)
+                put_entry(c, out);
+    }
+}
+
 void app_help_command(const struct app_command *c, const char *program, FILE *out)
 {
     bool operands = c->usage && *c->usage;

@@ -43,6 +43,8 @@ struct app_command {
 const struct app_command *app_find(const struct app_command *table, int argc, char **argv,
                                    int *used);
 void app_help(const struct app_command *table, const char *program, FILE *out);
+/* The commands as a manual page's entries (roff): group by group. */
+void app_manual(const struct app_command *table, FILE *out);
 void app_help_command(const struct app_command *c, const char *program, FILE *out);
 /* "no command 'stauts'. Did you mean 'status'?" */
 void app_unknown(const struct app_command *table, const char *word, FILE *err);

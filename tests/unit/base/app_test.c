@@ -98,6 +98,22 @@ static void help_comes_from_the_table(void **state)
                                           "no command 'xyzzyxyzzy'.\n");
 }
 
+static void manual(FILE *out)
+{
+    app_manual(table, out);
+}
+
+static void the_manual_comes_from_the_table(void **state)
+{
+    (void)state;
+    assert_string_equal(printed(manual), ".SS \"look\"\n"
+                                         ".TP\n\\fBstatus\\fR [\\-\\-json]\nsay how things are.\n"
+                                         ".TP\n\\fBcheck\\fR \ncheck all.\n"
+                                         ".SS \"chat\"\n"
+                                         ".TP\n\\fBroom\\fR \nrooms.\n"
+                                         ".TP\n\\fBroom add\\fR NAME\nadd a room.\n");
+}
+
 static const char *source;
 static bool force;
 static const struct app_option options[] = {
@@ -219,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_longest_name_wins),
         cmocka_unit_test(help_comes_from_the_table),
+        cmocka_unit_test(the_manual_comes_from_the_table),
         cmocka_unit_test(options_and_operands_in_any_order),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(a_common_flag_is_taken_out),
