@@ -68,27 +68,20 @@ static void end(struct line *l)
         return;
 }
 
-void log_event(enum log_level level, const char *event, const char *pairs, ...)
+static void add_pairs(struct line *l, const char *pairs, va_list args)
 {
-    if ((int)level < atomic_load(&lowest_level))
+    if (!pairs || !*pairs)
         return;
-    struct line l;
-    begin(&l, level, event);
-    if (pairs && *pairs) {
-        va_list args;
-        va_start(args, pairs);
-        add(&l, " ");
-        add_va(&l, pairs, args);
-        va_end(args);
-    }
-    end(&l);
+    add(l, " ");
+    add_va(l, pairs, args);
 }
 
-const char *log_text(char out[LOG_TEXT_SIZE], struct slice value)
+/* As much of value as fits, in quotes. */
+static const char *quote(char *out, size_t size, struct slice value)
 {
     size_t n = 0;
     out[n++] = '"';
-    for (size_t i = 0; i < value.n && n < LOG_TEXT_SIZE - 4; i++) {
+    for (size_t i = 0; i < value.n && n < size - 4; i++) {
         unsigned char c = (unsigned char)value.p[i];
         if (c == '"' || c == '\\')
             out[n++] = '\\';
@@ -99,25 +92,34 @@ const char *log_text(char out[LOG_TEXT_SIZE], struct slice value)
     return out;
 }
 
+void log_event(enum log_level level, const char *event, const char *pairs, ...)
+{
+    if ((int)level < atomic_load(&lowest_level))
+        return;
+    struct line l;
+    va_list args;
+    begin(&l, level, event);
+    va_start(args, pairs);
+    add_pairs(&l, pairs, args);
+    va_end(args);
+    end(&l);
+}
+
+const char *log_text(char out[LOG_TEXT_SIZE], struct slice value)
+{
+    return quote(out, LOG_TEXT_SIZE, value);
+}
+
 void log_error(const char *event, const struct err *e, const char *pairs, ...)
 {
     struct line l;
-    char text[LOG_TEXT_SIZE * 2];
+    char text[2 * LOG_TEXT_SIZE];
+    va_list args;
     begin(&l, LOG_ERROR, event);
-    if (pairs && *pairs) {
-        va_list args;
-        va_start(args, pairs);
-        add(&l, " ");
-        add_va(&l, pairs, args);
-        va_end(args);
-    }
-    size_t n = 0;
-    for (const char *p = e->text; *p && n < sizeof text - 2; p++) {
-        if (*p == '"' || *p == '\\')
-            text[n++] = '\\';
-        text[n++] = *p;
-    }
-    text[n] = '\0';
-    add(&l, " class=%s error=\"%s\"", err_class_name(e->class), text);
+    va_start(args, pairs);
+    add_pairs(&l, pairs, args);
+    va_end(args);
+    add(&l, " class=%s error=%s", err_class_name(e->class),
+        quote(text, sizeof text, slice_of(e->text)));
     end(&l);
 }

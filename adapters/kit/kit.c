@@ -119,3 +119,16 @@ const struct mgc_fact *kit_fact_find(const struct mgc_fact *facts, uint32_t coun
             return &facts[i];
     return NULL;
 }
+
+void kit_span_add(struct kit_span *s, const struct mgc_record *r)
+{
+    if (r->sequence > 0 && (!s->first_sequence || r->sequence < s->first_sequence))
+        s->first_sequence = r->sequence;
+    if (r->sequence > s->last_sequence)
+        s->last_sequence = r->sequence;
+    if (!s->records || r->time_us < s->first_us)
+        s->first_us = r->time_us;
+    if (!s->records || r->time_us > s->last_us)
+        s->last_us = r->time_us;
+    s->records++;
+}

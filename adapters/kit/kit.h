@@ -55,6 +55,14 @@ struct mgc_fact kit_fact(const char *name, const char *value);
 const struct mgc_fact *kit_fact_find(const struct mgc_fact *facts, uint32_t count,
                                      const char *name);
 
+/* What a run of records of one room spans; begins zeroed. */
+struct kit_span {
+    uint64_t records;
+    int64_t first_sequence, last_sequence; /* of those that have one; 0: none has */
+    int64_t first_us, last_us;             /* least and greatest time */
+};
+void kit_span_add(struct kit_span *s, const struct mgc_record *r);
+
 static inline struct slice kit_slice(struct mgc_text t)
 {
     return (struct slice){t.p, (size_t)t.n};

@@ -48,11 +48,11 @@ static void put_subject(struct smtp_mail *m, const char *start)
     if (*start)
         buf_format(&text, "%s ", start);
     buf_slice(&text, buf_view(&m->room_name));
-    if (m->first_us) {
+    if (m->span.records) {
         buf_text(&text, ", ");
-        put_short_time(&text, m->first_us);
+        put_short_time(&text, m->span.first_us);
         buf_text(&text, " to ");
-        put_short_time(&text, m->last_us);
+        put_short_time(&text, m->span.last_us);
     }
     if (m->unit->parts > 1)
         buf_format(&text, " (part %u of %u)", m->unit->part, m->unit->parts);
@@ -113,9 +113,9 @@ static void put_preamble(struct smtp_mail *m)
     buf_text(&text, "Batch:    ");
     smtp_visible(&text, kit_slice(m->batch->id), NULL);
     buf_format(&text, "\nRecords:  %llu", (unsigned long long)(m->lines + m->odd));
-    if (m->first_sequence)
-        buf_format(&text, ", #%lld to #%lld", (long long)m->first_sequence,
-                   (long long)m->last_sequence);
+    if (m->span.first_sequence)
+        buf_format(&text, ", #%lld to #%lld", (long long)m->span.first_sequence,
+                   (long long)m->span.last_sequence);
     buf_char(&text, '\n');
     if (m->unit->parts > 1)
         buf_format(&text, "Part:     %u of %u\n", m->unit->part, m->unit->parts);

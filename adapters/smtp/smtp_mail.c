@@ -136,20 +136,6 @@ static int add_exception(struct smtp_mail *m, const struct mgc_record *r, struct
     return append(m->exceptions, &text, e);
 }
 
-static void note_extent(struct smtp_mail *m, const struct mgc_record *r)
-{
-    if (r->flags & MGC_RECORD_UNREADABLE)
-        return;
-    if (r->sequence > 0 && (!m->first_sequence || r->sequence < m->first_sequence))
-        m->first_sequence = r->sequence;
-    if (r->sequence > m->last_sequence)
-        m->last_sequence = r->sequence;
-    if (!m->first_us || r->time_us < m->first_us)
-        m->first_us = r->time_us;
-    if (!m->last_us || r->time_us > m->last_us)
-        m->last_us = r->time_us;
-}
-
 int smtp_mail_add(struct smtp_mail *m, const struct mgc_record *r, struct err *e)
 {
     OWN(own_buf) struct buf text;
@@ -158,7 +144,8 @@ int smtp_mail_add(struct smtp_mail *m, const struct mgc_record *r, struct err *e
     int rc = append_quoted(m, &text, e);
     if (rc)
         return rc;
-    note_extent(m, r);
+    if (!(r->flags & MGC_RECORD_UNREADABLE))
+        kit_span_add(&m->span, r);
     return is_line(r) ? add_line(m, r, e) : add_exception(m, r, e);
 }
 

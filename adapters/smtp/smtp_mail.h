@@ -41,7 +41,7 @@ struct smtp_mail {
     struct buf room_name, room_uri, source; /* made visible */
     int64_t epoch;
     uint64_t lines, odd;
-    int64_t first_sequence, last_sequence, first_us, last_us;
+    struct kit_span span; /* of what could be read */
     struct buf head, before_records, before_exceptions, tail;
     int segment;
     size_t offset; /* in a segment of memory */

@@ -35,8 +35,8 @@ struct tally {
     uint64_t rooms_seen; /* rooms with an index below it had a member before */
     struct tar_member member;
     struct sha256 *hash;
-    uint64_t records, late, unprovable, fork, repeat;
-    int64_t first_sequence, last_sequence, first_us, last_us;
+    struct kit_span span;
+    uint64_t late, unprovable, fork, repeat;
 };
 
 struct planner {
@@ -191,7 +191,7 @@ static int open_room(struct planner *p, const struct mgc_record *r, struct err *
 static void put_flagged(struct buf *b, const struct tally *t, const struct mgc_record *r)
 {
     bool first = !(t->late + t->fork + t->repeat);
-    buf_format(b, "%s{\"line\":%llu", first ? "" : ",", (unsigned long long)t->records + 1);
+    buf_format(b, "%s{\"line\":%llu", first ? "" : ",", (unsigned long long)t->span.records + 1);
     json_put_i64(b, "sequence", r->sequence);
     if (r->flags & MGC_RECORD_LATE)
         json_put_bool(b, "late", true);
@@ -207,15 +207,7 @@ static void count_line(struct tally *t, const struct mgc_record *r)
     sha256_add(t->hash, r->raw.p, (size_t)r->raw.n);
     sha256_add(t->hash, "\n", 1);
     t->member.bytes += r->raw.n + 1;
-    if (r->sequence > 0 && (!t->first_sequence || r->sequence < t->first_sequence))
-        t->first_sequence = r->sequence;
-    if (r->sequence > t->last_sequence)
-        t->last_sequence = r->sequence;
-    if (!t->records || r->time_us < t->first_us)
-        t->first_us = r->time_us;
-    if (!t->records || r->time_us > t->last_us)
-        t->last_us = r->time_us;
-    t->records++;
+    kit_span_add(&t->span, r);
     t->late += (r->flags & MGC_RECORD_LATE) != 0;
     t->unprovable += (r->flags & MGC_RECORD_UNPROVABLE) != 0;
     t->fork += (r->flags & MGC_RECORD_FORK) != 0;
@@ -234,11 +226,11 @@ static int close_room(struct planner *p, struct err *e)
     /* Not json_key: its comma is decided by what the buffer ends with, and that was moved on. */
     buf_format(b, "],\"bytes\":%llu", (unsigned long long)t->member.bytes);
     put_digest(b, "sha256", t->member.sha256);
-    json_put_i64(b, "records", (int64_t)t->records);
-    json_put_i64(b, "first_sequence", t->first_sequence);
-    json_put_i64(b, "last_sequence", t->last_sequence);
-    put_time(b, "first_time", t->first_us);
-    put_time(b, "last_time", t->last_us);
+    json_put_i64(b, "records", (int64_t)t->span.records);
+    json_put_i64(b, "first_sequence", t->span.first_sequence);
+    json_put_i64(b, "last_sequence", t->span.last_sequence);
+    put_time(b, "first_time", t->span.first_us);
+    put_time(b, "last_time", t->span.last_us);
     json_put_i64(b, "late", (int64_t)t->late);
     json_put_i64(b, "unprovable", (int64_t)t->unprovable);
     json_put_i64(b, "fork", (int64_t)t->fork);

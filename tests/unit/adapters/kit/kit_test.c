@@ -258,6 +258,24 @@ static void facts_are_found(void **state)
     assert_null(kit_fact_find(NULL, 0, "path"));
 }
 
+static void a_span_is_least_and_greatest(void **state)
+{
+    (void)state;
+    static const struct mgc_record records[] = {
+        {.sequence = 0, .time_us = 5},
+        {.sequence = 9, .time_us = 0},
+        {.sequence = 7, .time_us = 3},
+    };
+    struct kit_span s = {0};
+    for (size_t i = 0; i < 3; i++)
+        kit_span_add(&s, &records[i]);
+    assert_int_equal(s.records, 3);
+    assert_int_equal(s.first_sequence, 7);
+    assert_int_equal(s.last_sequence, 9);
+    assert_int_equal(s.first_us, 0);
+    assert_int_equal(s.last_us, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +287,7 @@ int main(void)
         cmocka_unit_test(results_are_the_contract_s),
         cmocka_unit_test(a_folder_is_made),
         cmocka_unit_test(facts_are_found),
+        cmocka_unit_test(a_span_is_least_and_greatest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
