@@ -34,6 +34,7 @@ static const struct subject subjects[] = {
     {"xml", "xml", "conversations.xml", NULL, NULL, 1, true},
     {"xml", "xml", "conversations-per-room.xml", "one-file-per-room", "yes", 5, true},
     {"tar", "tar", "archive.txt", NULL, NULL, 1, true},
+    {"ndjson", "ndjson", "lines.ndjson", NULL, NULL, 1, true},
     {"smtp", "smtp", "mails.txt", NULL, NULL, 5, false},
 };
 
@@ -282,6 +283,7 @@ static void killed_settling(struct fixture *f)
         choose_target(f);
         killed_then_again(f, &f->host.kill_before_settle, at);
         check_outputs(f);
+        assert_int_equal(f->host.noted->found, f->host.adapter->find ? 1 : 0);
         bool mails = strcmp(f->subject->kind, "smtp") == 0;
         assert_int_equal(count_outputs(f), f->subject->outputs + (mails ? 1 : 0));
         if (at < settles) {

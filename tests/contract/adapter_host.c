@@ -199,7 +199,12 @@ int32_t host_deliver(struct host *h, struct mgc_error *e)
         return rc;
     h->sample->batch.attempt++;
     begin_call(h);
-    rc = h->adapter->deliver(instance, &h->sample->batch, e);
+    rc = MGC_NOT_FOUND;
+    if (h->sample->batch.attempt > 1 && h->adapter->find)
+        rc = h->adapter->find(instance, &h->sample->batch, e);
+    h->noted->found += rc == MGC_OK;
+    if (rc == MGC_NOT_FOUND)
+        rc = h->adapter->deliver(instance, &h->sample->batch, e);
     h->adapter->close(instance);
     return rc;
 }

@@ -27,7 +27,7 @@ struct sample {
 struct noted {
     int32_t verdict[BATCH_RECORDS_MAX]; /* 1: not settled */
     char text[BATCH_RECORDS_MAX][256];
-    int settles, nexts;
+    int settles, nexts, found; /* found: find said that all is there */
     struct {
         char name[32], value[512];
     } facts[NOTED_FACTS_MAX];
@@ -59,7 +59,8 @@ void host_option(struct host *h, const char *name, const char *value);
 /* A batch for the following calls: nothing of it is settled. */
 void host_batch(struct host *h, struct sample *s);
 
-/* Opens the module, calls deliver (or verify with the facts noted), closes it. */
+/* Opens the module, calls find when this is not the first attempt, then deliver (or verify with the
+ * facts noted), closes it. */
 int32_t host_deliver(struct host *h, struct mgc_error *e);
 int32_t host_verify(struct host *h, struct mgc_error *e);
 /* host_deliver in a child process under limits: file_limit bytes a file (0: none). *killed: it did

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads what an adapter module wrote, with other people's tools, and compares it with the records.
 
-    adapter_outputs.py check xml|tar|smtp FOLDER EXPECTED    exit 0 when every record is there, once
-    adapter_outputs.py show xml|tar|smtp FOLDER              the outputs as text, for golden files
-    adapter_outputs.py count xml|tar|smtp FOLDER             how many files or mails
+    adapter_outputs.py check xml|tar|ndjson|smtp FOLDER EXPECTED    exit 0 when every record is there, once
+    adapter_outputs.py show xml|tar|ndjson|smtp FOLDER              the outputs as text, for golden files
+    adapter_outputs.py count xml|tar|ndjson|smtp FOLDER             how many files or mails
 
 EXPECTED: one JSON object a record, as sample_expect writes them.
 """
@@ -143,6 +143,42 @@ def check_tar(folder, records):
     check(odd == {r["index"]: r["raw"] for r in records if r not in due}, "the exceptions differ")
 
 
+# ---- ndjson ----
+
+def check_marks(manifest, records):
+    marked = {}
+    for first, last, *marks in manifest["marks"]:
+        for index in range(first, last + 1):
+            check(index not in marked, "record %d is marked twice", index)
+            marked[index] = set(marks)
+    for r in records:
+        marks = marked.get(r["index"], set())
+        check(("unreadable" in marks) == r["unreadable"], "marks of record %d: %s", r["index"], marks)
+        check(("late" in marks) == r["late"], "marks of record %d: %s", r["index"], marks)
+
+
+def check_ndjson(folder, records):
+    for path in files(folder, ".ndjson"):
+        with open(path, "rb") as file:
+            lines = file.read().split(b"\n")
+        check(lines.pop() == b"", "the last line has no end")
+        manifest = json.loads(lines.pop())["manifest"]
+        check(len(lines) == len(records) == manifest["records"], "%d lines", len(lines))
+        odd = 0
+        for line, r in zip(lines, records):
+            if r["unreadable"] or b"\n" in r["raw"]:
+                e = json.loads(line)["exception"]
+                odd += 1
+                check(e["index"] == r["index"] and e["sha256"] == sha(r["raw"]), "exception %d", r["index"])
+                check(base64.b64decode(e["base64"], validate=True) == r["raw"], "its bytes, %d", r["index"])
+            else:
+                check(line == r["raw"], "line %d is not the record", r["index"])
+        check(manifest["exceptions"] == odd, "exceptions in the manifest")
+        whole = b"".join(len(r["raw"]).to_bytes(8, "big") + r["raw"] for r in records)
+        check(manifest["sha256"] == sha(whole), "sha256 in the manifest")
+        check_marks(manifest, records)
+
+
 # ---- mails ----
 
 def mails(folder):
@@ -208,8 +244,8 @@ def check_smtp(folder, records):
 
 def show(kind, folder):
     out = sys.stdout.buffer
-    if kind == "xml":
-        for path in files(folder, ".xml"):
+    if kind in ("xml", "ndjson"):
+        for path in files(folder, "." + kind):
             out.write(open(path, "rb").read())
     elif kind == "tar":
         environment = dict(os.environ, TZ="UTC", LC_ALL="C")
@@ -227,13 +263,14 @@ def count(kind, folder):
     if kind == "smtp":
         print(sum(times for _, times in mails(folder).values()))
     else:
-        print(len(files(folder, ".xml" if kind == "xml" else ".tar.zst")))
+        print(len(files(folder, {"tar": ".tar.zst"}.get(kind, "." + kind))))
 
 
 def main(arguments):
     verb, kind, folder = arguments[:3]
     if verb == "check":
-        {"xml": check_xml, "tar": check_tar, "smtp": check_smtp}[kind](folder, load(arguments[3]))
+        check_kind = {"xml": check_xml, "tar": check_tar, "ndjson": check_ndjson, "smtp": check_smtp}
+        check_kind[kind](folder, load(arguments[3]))
     elif verb == "show":
         show(kind, folder)
     else:

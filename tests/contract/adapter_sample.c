@@ -296,6 +296,7 @@ void sample_expect(const struct sample *s, FILE *out)
             &b, "text_bytes",
             (struct slice){r->text_bytes.p ? r->text_bytes.p : "", (size_t)r->text_bytes.n});
         json_put_bool(&b, "unreadable", r->flags & MGC_RECORD_UNREADABLE);
+        json_put_bool(&b, "late", r->flags & MGC_RECORD_LATE);
         buf_text(&b, "}\n");
     }
     assert(!b.failed);
