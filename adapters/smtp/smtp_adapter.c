@@ -9,6 +9,7 @@
 #include "adapters/smtp/smtp_mail.h"
 #include "adapters/smtp/smtp_send.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 
 #include <string.h>
@@ -267,6 +268,7 @@ static int send_mail(struct delivery *d, const struct smtp_unit *u, struct err *
         return rc;
     struct err failure = {0};
     rc = smtp_link_send(m->link, &addresses, &d->mail, d->deadline_ms, &outcome, &failure);
+    FAULT("smtp.sent");
     if (rc == 0 || rc == ERR_REJECTED)
         return settle(d, u, rc, &outcome, rc ? failure.text : NULL, e);
     if (rc == ERR_RETRY && outcome.about_message) {
