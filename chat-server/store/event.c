@@ -33,14 +33,21 @@ static int check_presence(const struct store_event *event, struct err *e)
     return 0;
 }
 
-/* A producer's (source, id) is never stored twice. */
-static void once_of_id(struct slice source, struct slice id, struct sha256 *digest,
-                       uint8_t out[SHA256_SIZE])
+/* A producer's (source, id) is never stored twice. Ids that rise stay neighbours in the index, so
+ * that a group touches few of its pages; of a long id the end is hashed. */
+static void producer_key(struct slice source, struct slice id, struct event_state *st)
 {
-    sha256_add(digest, source.p, source.n);
-    sha256_add(digest, "", 1);
-    sha256_add(digest, id.p, id.n);
-    sha256_end(digest, out);
+    uint8_t hash[SHA256_SIZE];
+    size_t whole = id.n <= STORE_KEY_WHOLE ? id.n : STORE_KEY_HEAD;
+    sha256(source.p, source.n, hash);
+    memcpy(st->producer, hash, STORE_KEY_SOURCE);
+    memcpy(st->producer + STORE_KEY_SOURCE, id.p, whole);
+    st->producer_n = STORE_KEY_SOURCE + whole;
+    if (whole < id.n) {
+        sha256(id.p, id.n, hash);
+        memcpy(st->producer + st->producer_n, hash, SHA256_SIZE);
+        st->producer_n += SHA256_SIZE;
+    }
 }
 
 static void own_sha256(struct sha256 **d)
@@ -60,11 +67,7 @@ static int prepare_raw(struct store *s, const struct store_event *event, struct 
                        r.source.n < 60 ? (int)r.source.n : 60, r.source.p,
                        event->source.n < 60 ? (int)event->source.n : 60, event->source.p);
 
-    OWN(own_sha256) struct sha256 *digest = sha256_new();
-    if (!digest)
-        return err_memory(e, "preparing a record");
-    once_of_id(event->source, r.id, digest, st->once);
-    st->has_once = true;
+    producer_key(event->source, r.id, st);
     st->kind = r.kind;
     st->has = (struct record_has){r.source.p != NULL, r.sequenced};
     st->epoch = r.sequenced ? r.epoch : STORE_EPOCH;
@@ -87,7 +90,7 @@ static int prepare_own(const struct store_event *event, struct event_state *st, 
     st->kind = event->kind;
     st->epoch = STORE_EPOCH;
     st->has_once = event->has_once;
-    memcpy(st->once, event->once, SHA256_SIZE);
+    memcpy(st->once, event->once, ONCE_SIZE);
     return 0;
 }
 
@@ -114,75 +117,6 @@ struct slice event_subject(const struct store *s, const struct store_event *even
     if (event->raw.p)
         return (struct slice){s->text.p + st->subject_at, st->subject_n};
     return event->subject;
-}
-
-static int load_head(struct store *s, struct stream_state *out, int64_t stream, struct err *e)
-{
-    static const char newest[] =
-        "SELECT sequence, hash FROM record WHERE stream = $1 ORDER BY sequence DESC LIMIT 1";
-    static const char last_chat_id[] =
-        "SELECT max(chat_id) FROM record WHERE stream = $1 AND chat_id IS NOT NULL";
-    struct stream_state state = {.stream = stream};
-    OWN(own_db_rows) struct db_rows *rows = NULL;
-
-    int rc = db_query(s->db, newest, DB_ARGS(DB_I(stream)), &rows, e);
-    if (rc == 0)
-        rc = db_rows_next(rows, e);
-    if (rc < 0)
-        return rc;
-    if (rc == 1) {
-        struct slice hash = db_rows_slice(rows, 1);
-        if (hash.n != SHA256_SIZE)
-            return err_set(e, ERR_FAULT, "the newest record's hash has %zu bytes", hash.n);
-        state.sequence = db_rows_int(rows, 0);
-        memcpy(state.hash, hash.p, SHA256_SIZE);
-    }
-    db_rows_free(rows);
-    rows = NULL;
-    rc = db_int(s->db, last_chat_id, DB_ARGS(DB_I(stream)), 0, &state.chat_id, e);
-    if (rc < 0)
-        return rc;
-    *out = state;
-    return 0;
-}
-
-static int find_stream(struct store *s, struct slice source, int64_t epoch, struct slice subject,
-                       int64_t *id, struct err *e)
-{
-    return db_int(s->db, "SELECT id FROM stream WHERE source = $1 AND epoch = $2 AND subject = $3",
-                  DB_ARGS(DB_T(source), DB_I(epoch), DB_T(subject)), 0, id, e);
-}
-
-static int add_stream(struct store *s, struct slice source, int64_t epoch, struct slice subject,
-                      int64_t *id, struct err *e)
-{
-    int rc = db_run(s->db, "INSERT INTO stream (source, epoch, subject) VALUES ($1, $2, $3)",
-                    DB_ARGS(DB_T(source), DB_I(epoch), DB_T(subject)), NULL, e);
-    return rc < 0 ? rc : find_stream(s, source, epoch, subject, id, e);
-}
-
-/* The stream's head, from memory or, on first use, from the table. */
-static int take_head(struct store *s, struct slice source, int64_t epoch, struct slice subject,
-                     struct stream_head **out, struct err *e)
-{
-    bool fresh;
-    struct stream_head *head = streams_take(s->streams, source, epoch, subject, &fresh);
-    if (!head)
-        return err_memory(e, "heads of streams");
-    if (head->now.stream == 0) {
-        int64_t id = 0;
-        int rc = find_stream(s, source, epoch, subject, &id, e);
-        if (rc == 0)
-            rc = load_head(s, &head->now, id, e);
-        if (rc == 0)
-            head->durable = head->now;
-        if (rc == ERR_NOT_FOUND)
-            rc = add_stream(s, source, epoch, subject, &head->now.stream, e);
-        if (rc < 0)
-            return rc;
-    }
-    *out = head;
-    return 0;
 }
 
 static int check_place(const struct event_state *st, const struct stream_state *now, struct err *e)
@@ -268,12 +202,52 @@ static int check_built(struct store *s, const struct store_event *event, struct 
     return 0;
 }
 
+static int stored_hash(struct store *s, struct event_state *st, struct err *e)
+{
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+    int rc = db_query(s->db, "SELECT hash FROM record WHERE stream = $1 AND sequence = $2",
+                      DB_ARGS(DB_I(st->stream), DB_I(st->row_sequence)), &rows, e);
+    if (rc == 0)
+        rc = db_rows_next(rows, e);
+    if (rc < 0)
+        return rc;
+    struct slice hash = db_rows_slice(rows, 0);
+    if (rc == 0 || hash.n != SHA256_SIZE)
+        return err_set(e, ERR_FAULT, "a record that was stored before is not there");
+    memcpy(st->hash, hash.p, SHA256_SIZE);
+    return 0;
+}
+
+/* An event that was stored before is not stored again, be it in this group or earlier. */
+static int seen_before(struct store *s, struct stream_head *head, struct event_state *st,
+                       struct err *e)
+{
+    struct once_place place;
+    int rc = heads_window(s, head, e);
+    if (rc < 0 || !once_find(s->once, st->once, &place))
+        return rc;
+    st->duplicate = true;
+    st->stream = place.stream;
+    st->row_sequence = place.sequence;
+    st->chat_id = place.chat_id;
+    for (const struct event_state *x = s->states; x < st; x++) {
+        if (x->class == 0 && !x->duplicate && x->stream == st->stream &&
+            x->row_sequence == st->row_sequence) {
+            memcpy(st->hash, x->hash, SHA256_SIZE);
+            return 0;
+        }
+    }
+    return stored_hash(s, st, e);
+}
+
 int event_build(struct store *s, const struct store_event *event, struct event_state *st,
                 struct err *e)
 {
     struct stream_head *head = NULL;
-    int rc = take_head(s, event->source, st->epoch, event_subject(s, event, st), &head, e);
-    if (rc < 0)
+    int rc = heads_take(s, event->source, st->epoch, event_subject(s, event, st), &head, e);
+    if (rc == 0 && st->has_once)
+        rc = seen_before(s, head, st, e);
+    if (rc < 0 || st->duplicate)
         return rc;
     if (head->now.sequence >= RECORD_MAX_SEQUENCE)
         return err_set(e, ERR_REJECTED, "the stream is full");
@@ -298,8 +272,14 @@ int event_build(struct store *s, const struct store_event *event, struct event_s
     st->stream = head->now.stream;
     st->row_sequence = ++head->now.sequence;
     memcpy(head->now.hash, st->hash, SHA256_SIZE);
-    if (st->chat_id)
+    st->prior = head->now.post;
+    if (st->chat_id) {
         head->now.chat_id = st->chat_id;
+        head->now.post = st->row_sequence;
+    }
+    if (st->has_once)
+        once_add(s->once, st->once, &(struct once_place){st->stream, st->row_sequence, st->chat_id},
+                 false);
     return 0;
 }
 
@@ -352,29 +332,27 @@ static bool same_content(struct slice stored, struct slice producer)
            (stored.p[own.n - 1] == ',' || stored.n == own.n);
 }
 
-int event_find_duplicate(struct store *s, const struct store_event *event, struct event_state *st,
-                         struct err *e)
+int event_find_producer(struct store *s, const struct store_event *event, struct event_state *st,
+                        struct err *e)
 {
-    static const char find[] =
-        "SELECT stream, sequence, chat_id, hash, raw FROM record WHERE once = $1";
+    static const char find[] = "SELECT stream, sequence, hash, raw FROM record WHERE producer = $1";
     OWN(own_db_rows) struct db_rows *rows = NULL;
-    struct slice once = {(const char *)st->once, SHA256_SIZE};
+    struct slice key = {(const char *)st->producer, st->producer_n};
 
-    int rc = db_query(s->db, find, DB_ARGS(DB_B(once)), &rows, e);
+    int rc = db_query(s->db, find, DB_ARGS(DB_B(key)), &rows, e);
     if (rc == 0)
         rc = db_rows_next(rows, e);
     if (rc < 0)
         return rc;
-    struct slice hash = db_rows_slice(rows, 3);
+    struct slice hash = db_rows_slice(rows, 2);
     if (rc == 0 || hash.n != SHA256_SIZE)
         return err_set(e, ERR_NOT_FOUND, "no such record");
-    if (event->raw.p && !same_content(db_rows_slice(rows, 4), event->raw))
+    if (!same_content(db_rows_slice(rows, 3), event->raw))
         return err_set(e, ERR_REJECTED,
                        "a record of this source and id is stored already, with other content");
     st->duplicate = true;
     st->stream = db_rows_int(rows, 0);
     st->row_sequence = db_rows_int(rows, 1);
-    st->chat_id = db_rows_int(rows, 2);
     memcpy(st->hash, hash.p, SHA256_SIZE);
     return 0;
 }

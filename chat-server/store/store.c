@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+enum { COLUMNS = 9 }; /* of a row */
+
 static bool data_error(int class)
 {
     return class == ERR_REJECTED || class == ERR_CONFLICT;
@@ -39,8 +41,9 @@ static int open_handle(struct store **out, const char *url, int flags, struct er
     buf_init(&s->members, RECORD_MAX_BYTES + 64);
     s->json = json_doc_new();
     s->streams = streams_new(STORE_MAX_STREAMS, STORE_MAX_STREAM_BYTES);
+    s->once = once_new(ONCE_MAX);
     s->url = slice_dup(slice_of(url));
-    if (!s->json || !s->streams || !s->url)
+    if (!s->json || !s->streams || !s->once || !s->url)
         return err_memory(e, "opening the store");
 
     int rc = db_open(&s->db, url, flags, e);
@@ -73,6 +76,7 @@ void store_close(struct store *s)
     db_close(s->db);
     claims_done(&s->claims);
     streams_free(s->streams);
+    once_free(s->once);
     json_doc_free(s->json);
     buf_done(&s->bytes);
     buf_done(&s->text);
@@ -104,9 +108,10 @@ int store_claim(struct store *s, struct slice source, struct err *e)
 }
 
 static void row_values(const struct store *s, const struct event_state *st,
-                       struct db_value values[7])
+                       struct db_value values[COLUMNS])
 {
-    struct slice once = {(const char *)st->once, SHA256_SIZE};
+    struct slice once = {(const char *)st->once, ONCE_SIZE};
+    struct slice producer = {(const char *)st->producer, st->producer_n};
     struct slice hash = {(const char *)st->hash, SHA256_SIZE};
     struct slice raw = {s->bytes.p + st->record_at, st->record_n};
 
@@ -114,23 +119,26 @@ static void row_values(const struct store *s, const struct event_state *st,
     values[1] = DB_I(st->row_sequence);
     values[2] = DB_I(st->kind);
     values[3] = st->chat_id ? DB_I(st->chat_id) : DB_N;
-    values[4] = st->has_once ? DB_B(once) : DB_N;
-    values[5] = DB_B(hash);
-    values[6] = DB_B(raw);
+    values[4] = DB_I(st->prior);
+    values[5] = st->has_once ? DB_B(once) : DB_N;
+    values[6] = st->producer_n ? DB_B(producer) : DB_N;
+    values[7] = DB_B(hash);
+    values[8] = DB_B(raw);
 }
 
 static int insert_rows(struct store *s, size_t n, struct err *e)
 {
-    static const enum db_type types[] = {DB_INT,   DB_INT,   DB_INT,  DB_INT,
-                                         DB_BYTES, DB_BYTES, DB_BYTES};
+    static const enum db_type types[COLUMNS] = {DB_INT,   DB_INT,   DB_INT,   DB_INT,  DB_INT,
+                                                DB_BYTES, DB_BYTES, DB_BYTES, DB_BYTES};
     struct db_copy *copy = NULL;
-    int rc = db_copy_begin(s->db, "record", "stream, sequence, kind, chat_id, once, hash, raw",
-                           types, sizeof types / sizeof types[0], &copy, e);
+    int rc = db_copy_begin(s->db, "record",
+                           "stream, sequence, kind, chat_id, prior, once, producer, hash, raw",
+                           types, COLUMNS, &copy, e);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < n; i++) {
-        struct db_value values[7];
-        if (s->states[i].class < 0)
+        struct db_value values[COLUMNS];
+        if (s->states[i].class < 0 || s->states[i].duplicate)
             continue;
         row_values(s, &s->states[i], values);
         rc = db_copy_row(copy, values, e);
@@ -157,7 +165,8 @@ static int build_all(struct store *s, const struct store_event *events, size_t n
 static int presence_all(struct store *s, const struct store_event *events, size_t n, struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
-        if (s->states[i].class < 0 || events[i].presence == STORE_PRESENCE_NONE)
+        if (s->states[i].class < 0 || s->states[i].duplicate ||
+            events[i].presence == STORE_PRESENCE_NONE)
             continue;
         int rc = event_presence(s, &events[i], e);
         if (rc < 0)
@@ -182,28 +191,30 @@ static int store_one(struct store *s, const struct store_event *event, struct ev
                      struct err *e)
 {
     static const char insert[] =
-        "INSERT INTO record (stream, sequence, kind, chat_id, once, hash, raw)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    if (st->has_once) {
-        int rc = event_find_duplicate(s, event, st, e);
+        "INSERT INTO record (stream, sequence, kind, chat_id, prior, once, producer, hash, raw)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    if (st->producer_n) {
+        int rc = event_find_producer(s, event, st, e);
         if (rc != ERR_NOT_FOUND)
             return rc;
     }
+    uint64_t mark = once_mark(s->once);
     int rc = event_build(s, event, st, e);
-    if (rc < 0)
+    if (rc < 0 || st->duplicate)
         return rc;
 
-    struct db_value values[7];
+    struct db_value values[COLUMNS];
     row_values(s, st, values);
     rc = db_savepoint(s->db, e);
     if (rc < 0)
         return rc;
-    rc = db_run(s->db, insert, values, 7, NULL, e);
+    rc = db_run(s->db, insert, values, COLUMNS, NULL, e);
     if (rc == 0 && event->presence != STORE_PRESENCE_NONE)
         rc = event_presence(s, event, e);
     if (!data_error(rc))
         return rc < 0 ? rc : db_savepoint_keep(s->db, e);
     st->head->now = st->before;
+    once_undo(s->once, mark);
     int undone = db_savepoint_undo(s->db, NULL);
     return undone < 0 ? undone : rc;
 }
@@ -267,6 +278,7 @@ static int transaction(struct store *s, store_way_fn *way, const struct store_ev
     OWN(own_db_rollback) struct db *txn = NULL;
 
     buf_clear(&s->bytes);
+    s->once_mark = once_mark(s->once);
     int rc = db_begin(s->db, e);
     if (rc < 0)
         return rc;
@@ -292,12 +304,15 @@ static int transaction(struct store *s, store_way_fn *way, const struct store_ev
 /* Memory follows the outcome: what is durable, or nothing where the outcome is not known. */
 static int settle_heads(struct store *s, int rc)
 {
-    if (rc == 0)
+    if (rc == 0) {
         streams_commit(s->streams);
-    else if (rc == ERR_DOUBT || db_broken(s->db))
+    } else if (rc == ERR_DOUBT || db_broken(s->db)) {
         streams_clear(s->streams);
-    else
+        once_clear(s->once);
+    } else {
         streams_undo(s->streams);
+        once_undo(s->once, s->once_mark);
+    }
     return rc;
 }
 

@@ -43,7 +43,7 @@ struct store_event {
         members;   /* members of `data` without braces; "chatId" is added in front for posts */
     bool numbered; /* gets a chat id (posts) */
     bool has_once;
-    uint8_t once[SHA256_SIZE]; /* never stored twice */
+    uint8_t once[SHA256_SIZE]; /* not stored again while it is among the newest (once.h) */
     /* A producer's record (ingest) instead of kind, time and members: completed with what it lacks.
      */
     struct slice raw;
@@ -66,7 +66,7 @@ struct store_result {
 /* Stores a group in one transaction; results[i] belongs to events[i]. When the group fails on one
  * event's data it is retried one by one from the durable heads, so that the others go in. A lost
  * connection or full disk: every result is ERR_RETRY; nothing was stored. An unknown commit
- * outcome: ERR_DOUBT; close and open, then look stream, sequence and hash, or `once`, up.
+ * outcome: ERR_DOUBT; close and open, then look stream, sequence and hash up.
  * ERR_STOPPED: the writer row is no longer ours (another server took over): end the process. The
  * return value is 0 or the class that hit the whole group. A JOIN of one who is in already is
  * recorded again and changes nothing else; a LEAVE of one who is not in is ERR_REJECTED. */
@@ -77,10 +77,6 @@ int store_append(struct store *s, const struct store_event *events, size_t n,
  * itself (leaves and stops of sessions). Must be brief and not use the store. */
 typedef void store_stored_fn(void *arg, struct slice subject, const struct store_result *r);
 void store_on_stored(struct store *s, store_stored_fn *stored, void *arg);
-
-/* Looks a `once` key up. ERR_NOT_FOUND. */
-int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct store_result *out,
-                    struct err *e);
 
 /* ---- server sessions ---- */
 /* Claims the source, gives every participant of dead sessions of it a `leave` record (reason

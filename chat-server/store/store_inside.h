@@ -4,6 +4,7 @@
 #define CHAT_STORE_STORE_INSIDE_H
 
 #include "chat-server/store/claim.h"
+#include "chat-server/store/once.h"
 #include "chat-server/store/store.h"
 #include "chat-server/store/streams.h"
 
@@ -12,6 +13,10 @@ enum {
     STORE_MAX_GROUP = 4096,
     STORE_MAX_GROUP_BYTES = 64 * 1024 * 1024,
     STORE_KEEP_BYTES = 8 * 1024 * 1024, /* of buffers from one group to the next */
+    /* Keys of producers' ids: a hash of the source, then the id, or its head and a hash. */
+    STORE_KEY_SOURCE = 8,
+    STORE_KEY_WHOLE = 40,
+    STORE_KEY_HEAD = 24,
     STORE_MAX_STREAMS = 100000,
     STORE_MAX_STREAM_BYTES = 48 * 1024 * 1024,
 };
@@ -21,7 +26,9 @@ struct event_state {
     int class; /* < 0: refused, `text` says why */
     bool duplicate;
     bool has_once;
-    uint8_t once[SHA256_SIZE];
+    uint8_t once[ONCE_SIZE];
+    uint8_t producer[STORE_KEY_SOURCE + STORE_KEY_HEAD + SHA256_SIZE]; /* of (source, id) */
+    size_t producer_n;                                                 /* 0: no producer's record */
     /* A producer's record: what it brought. subject_at: offset of a copy in store.text. */
     enum record_kind kind;
     struct record_has has;
@@ -30,8 +37,8 @@ struct event_state {
     size_t subject_at, subject_n;
     /* Of the row: */
     struct stream_head *head;
-    struct stream_state before;                 /* the head's, for an undo */
-    int64_t stream, row_sequence, chat_id, pos; /* chat_id 0: none */
+    struct stream_state before;                        /* the head's, for an undo */
+    int64_t stream, row_sequence, chat_id, prior, pos; /* chat_id 0: none */
     uint8_t hash[SHA256_SIZE];
     size_t record_at, record_n; /* in store.bytes */
     char text[160];
@@ -43,6 +50,8 @@ struct store {
     struct claims claims;
     struct json_doc *json;
     struct streams *streams;
+    struct once *once;
+    uint64_t once_mark; /* of the open transaction */
     struct buf bytes;   /* the group's records */
     struct buf text;    /* subjects of producers' records */
     struct buf members; /* of the event being built */
@@ -62,10 +71,16 @@ struct slice event_subject(const struct store *s, const struct store_event *even
                            const struct event_state *st);
 /* Changes who is in the room. ERR_REJECTED: a leave of one who is not in. */
 int event_presence(struct store *s, const struct store_event *event, struct err *e);
-/* The record an event was stored as before; ERR_NOT_FOUND. A producer's id that comes again with
- * other content: ERR_REJECTED. */
-int event_find_duplicate(struct store *s, const struct store_event *event, struct event_state *st,
-                         struct err *e);
+/* The record a producer's id was stored as before; ERR_NOT_FOUND. With other content: ERR_REJECTED.
+ */
+int event_find_producer(struct store *s, const struct store_event *event, struct event_state *st,
+                        struct err *e);
+
+/* The stream's head, from memory or, on first use, from the table. Needs the open transaction. */
+int heads_take(struct store *s, struct slice source, int64_t epoch, struct slice subject,
+               struct stream_head **out, struct err *e);
+/* The keys of the stream's newest rows are in the window from now on. */
+int heads_window(struct store *s, struct stream_head *head, struct err *e);
 
 /* More statements for a transaction of store_append_with. */
 typedef int store_also_fn(struct store *s, void *arg, struct err *e);

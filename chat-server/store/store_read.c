@@ -81,24 +81,56 @@ int store_read_stream(struct store *s, int64_t stream, int64_t first, int64_t la
                        arg, e);
 }
 
+/* The newest post, or one with a chat id of at least `before` and near it. *at: its sequence, 0
+ * when there is none. */
+static int find_post(struct store *s, int64_t stream, int64_t before, int64_t *at, struct err *e)
+{
+    static const char above[] = "SELECT sequence FROM record WHERE stream = $1 AND chat_id >= $2"
+                                " AND chat_id % 64 = 0 ORDER BY chat_id LIMIT 1";
+    static const char newest[] =
+        "SELECT CASE WHEN chat_id IS NULL THEN prior ELSE sequence END FROM record"
+        " WHERE stream = $1 ORDER BY sequence DESC LIMIT 1";
+    if (before > 0) {
+        int rc = db_int(s->db, above, DB_ARGS(DB_I(stream), DB_I(before)), 0, at, e);
+        if (rc != ERR_NOT_FOUND)
+            return rc;
+    }
+    return db_int(s->db, newest, DB_ARGS(DB_I(stream)), 0, at, e);
+}
+
 int store_read_posts(struct store *s, struct slice source, struct slice room, int64_t before,
                      size_t count, store_visit_fn *visit, void *arg, struct err *e)
 {
     static const char newest_stream[] =
         "SELECT id FROM stream WHERE source = $1 AND subject = $2 ORDER BY epoch DESC LIMIT 1";
+    static const char chat_id_of[] =
+        "SELECT chat_id FROM record WHERE stream = $1 AND sequence = $2";
+    /* From post to post by `prior`, and back in order. Chat ids have no gaps. */
     static const char read[] =
-        "SELECT 0, stream, sequence, chat_id, kind, raw FROM (SELECT stream, sequence, chat_id,"
-        " kind, raw FROM record WHERE stream = $1 AND chat_id < $2 AND chat_id IS NOT NULL"
-        " ORDER BY chat_id DESC LIMIT $3) AS newest ORDER BY chat_id";
+        "WITH RECURSIVE walk (sequence, chat_id, prior) AS ("
+        " SELECT sequence, chat_id, prior FROM record WHERE stream = $1 AND sequence = $2"
+        " UNION ALL SELECT r.sequence, r.chat_id, r.prior FROM walk w"
+        " JOIN record r ON r.stream = $1 AND r.sequence = w.prior WHERE w.chat_id > $3)"
+        " SELECT 0, r.stream, r.sequence, r.chat_id, r.kind, r.raw FROM walk w"
+        " JOIN record r ON r.stream = $1 AND r.sequence = w.sequence"
+        " WHERE w.chat_id < $4 ORDER BY w.chat_id";
     int64_t stream = 0;
+    int64_t at = 0;
+    int64_t top = 0;
     int rc = db_int(s->db, newest_stream, DB_ARGS(DB_T(source), DB_T(room)), 0, &stream, e);
-    if (rc == ERR_NOT_FOUND)
+    if (rc == 0)
+        rc = find_post(s, stream, before, &at, e);
+    if (rc == 0)
+        rc = db_int(s->db, chat_id_of, DB_ARGS(DB_I(stream), DB_I(at)), 0, &top, e);
+    if (rc == ERR_NOT_FOUND || count == 0)
         return 0;
     if (rc < 0)
         return rc;
-    return visit_query(
-        s, read, DB_ARGS(DB_I(stream), DB_I(before > 0 ? before : INT64_MAX), DB_I((int64_t)count)),
-        0, visit, arg, e);
+    int64_t end = before > 0 && before <= top ? before : top + 1;
+    int64_t n = count < INT32_MAX ? (int64_t)count : INT32_MAX;
+    int64_t first = end > n ? end - n : 1;
+    return visit_query(s, read, DB_ARGS(DB_I(stream), DB_I(at), DB_I(first), DB_I(end)), 0, visit,
+                       arg, e);
 }
 
 int store_members(struct store *s, struct slice room, store_member_fn *visit, void *arg,
@@ -169,24 +201,5 @@ int store_streams(struct store *s, store_stream_fn *visit, void *arg, struct err
         if (rc < 0)
             return rc;
     } while (n == STREAMS_PAGE);
-    return 0;
-}
-
-int store_find_once(struct store *s, const uint8_t once[SHA256_SIZE], struct store_result *out,
-                    struct err *e)
-{
-    struct store_event any = {0};
-    struct event_state st = {0};
-    memcpy(st.once, once, SHA256_SIZE);
-    int rc = event_find_duplicate(s, &any, &st, e);
-    if (rc < 0)
-        return rc;
-    *out = (struct store_result){
-        .duplicate = true,
-        .stream = st.stream,
-        .sequence = st.row_sequence,
-        .chat_id = st.chat_id,
-    };
-    memcpy(out->hash, st.hash, SHA256_SIZE);
     return 0;
 }

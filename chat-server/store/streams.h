@@ -13,6 +13,7 @@
 struct stream_state {
     int64_t stream; /* the store's number; 0: no row yet */
     int64_t sequence, chat_id;
+    int64_t post; /* sequence of the newest post; 0: none */
     uint8_t hash[SHA256_SIZE];
 };
 
@@ -20,6 +21,7 @@ struct stream_head {
     struct stream_state now;     /* as the open transaction has it */
     struct stream_state durable; /* as of the last commit */
     bool touched;
+    bool windowed; /* its newest keys were loaded (once.h) */
     struct stream_head *next_touched;
     struct stream_head *next;          /* same bucket */
     struct stream_head *older, *newer; /* by use */
