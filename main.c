@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "base/stop.h"
 #include "capture/ingest.h"
+#include "capture/ingest_check.h"
 #include "chat-server/commands.h"
 #include "handles.h"
 #include "invoke.h"
@@ -304,6 +305,11 @@ static const struct app_command commands[] = {
 
     {"ingest", "feed", "--source NAME FILE...|-", "record other products' events, one JSON a line",
      APP_REMOTE | APP_FILES, cmd_ingest, NULL},
+    {"ingest --check", "feed", "[--source NAME] FILE...|-",
+     "do these records keep to the specification? Needs no store", APP_LOCAL, ingest_check_command,
+     "Each problem is a line FILE:LINE: TEXT (SECTION), the section of docs/record-format.md.\n"
+     "Checked are each record, the chain of each stream, and that no id comes twice with other\n"
+     "content. Exit 0: all conform; 1: some do not."},
     {"queue hold", "feed", "", "capture stops reading; records wait in the queue", APP_REMOTE,
      cmd_queue_hold, NULL},
     {"queue resume", "feed", "", "capture goes on", APP_REMOTE, cmd_queue_resume, NULL},

@@ -23,6 +23,20 @@ static const struct {
     [RECORD_SIGN_OUT] = KIND("sign-out"),
     [RECORD_SESSION_START] = KIND("session-start"),
     [RECORD_SESSION_STOP] = KIND("session-stop"),
+    [RECORD_EDIT] = KIND("edit"),
+    [RECORD_DELETE] = KIND("delete"),
+    [RECORD_REACTION] = KIND("reaction"),
+    [RECORD_PIN] = KIND("pin"),
+    [RECORD_UPLOAD] = KIND("upload"),
+    [RECORD_DOWNLOAD] = KIND("download"),
+    [RECORD_INVITE] = KIND("invite"),
+    [RECORD_MEMBERS] = KIND("members"),
+    [RECORD_ROOM_ADMIN] = KIND("room-admin"),
+    [RECORD_CATEGORY_ADMIN] = KIND("category-admin"),
+    [RECORD_REPLACE] = KIND("replace"),
+    [RECORD_PURGE] = KIND("purge"),
+    [RECORD_TOTALS] = KIND("totals"),
+    [RECORD_EPOCH_START] = KIND("epoch-start"),
 #undef KIND
 };
 

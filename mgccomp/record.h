@@ -36,6 +36,20 @@ enum record_kind {
     RECORD_SIGN_OUT,      /* holdfast.sign-out */
     RECORD_SESSION_START, /* holdfast.session-start */
     RECORD_SESSION_STOP,  /* holdfast.session-stop */
+    RECORD_EDIT,          /* holdfast.edit: and so on, one word for one word */
+    RECORD_DELETE,
+    RECORD_REACTION,
+    RECORD_PIN,
+    RECORD_UPLOAD,
+    RECORD_DOWNLOAD,
+    RECORD_INVITE,
+    RECORD_MEMBERS, /* who is in a conversation, as a list */
+    RECORD_ROOM_ADMIN,
+    RECORD_CATEGORY_ADMIN,
+    RECORD_REPLACE,     /* an administrator's edit */
+    RECORD_PURGE,       /* an administrator's delete, of many */
+    RECORD_TOTALS,      /* a source's signed heads */
+    RECORD_EPOCH_START, /* after a restore: the heads known before */
     RECORD_KINDS
 };
 const char *record_type(enum record_kind kind); /* "holdfast.post"; NULL for RECORD_OTHER */
@@ -55,8 +69,8 @@ struct record {
     struct slice name;        /* that person's display name */
     struct slice endpoint;    /* which of the participant's clients */
     struct slice room;        /* the room's display name, when the record tells it */
-    struct slice text;        /* post: as UTF-8 */
-    struct slice text_bytes;  /* post: base64 of the exact bytes, where text could not hold them */
+    struct slice text;        /* post, edit, replace: as UTF-8 */
+    struct slice text_bytes;  /* base64 of the exact bytes, where text could not hold them */
     struct slice reason;      /* leave, sign-out, session-stop */
     int64_t chat_id;          /* post: number of the message in its room, from 1 */
     const struct json *data;  /* the whole `data` member, or NULL */
@@ -70,6 +84,10 @@ int record_decode(struct json_doc *d, struct slice raw, struct record *out, stru
 /* As record_decode for a record before ingest completes it: `source` may be missing (absent slice)
  * from a record without a sequence. */
 int record_decode_producer(struct json_doc *d, struct slice raw, struct record *out, struct err *e);
+
+/* The same, and *section says which part of the specification was broken when it was. */
+int record_check(struct json_doc *d, struct slice raw, struct record *out, const char **section,
+                 struct err *e);
 
 /* What the store knows when it writes a record. */
 struct record_head {

@@ -2,8 +2,10 @@
 /* Records: built and read back, a producer's completed, and every refusal by its name. */
 #include "mgccomp/record.h"
 
+#include "base/file.h"
 #include "base/own.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -157,6 +159,113 @@ static void refusals(void **state)
            "control character");
 }
 
+/* Of a kind by its name, with these members of `data`. */
+static const char *of_kind(const char *kind, const char *members)
+{
+    static char text[2048];
+    (void)snprintf(text, sizeof text,
+                   "{" ID ",\"type\":\"holdfast.%s\"," TIME "," ROOM
+                   ",\"data\":{\"participant\":\"a\"%s%s}}",
+                   kind, *members ? "," : "", members);
+    return text;
+}
+
+#define TARGET "\"target\":{\"id\":\"a1\"}"
+#define HASH64 "6f1ed002ab5595859014ebf0951522d9f1f4d0a6f0b4a9d3c8a7e6b5d4c3b2a1"
+
+static void members_of_each_kind(void **state)
+{
+    (void)state;
+    const struct {
+        const char *kind, *right, *wrong, *why;
+    } cases[] = {
+        {"edit", TARGET ",\"text\":\"x\"", TARGET, "no member \"data.text\""},
+        {"edit", TARGET ",\"text\":\"\"", "\"text\":\"x\"", "no member \"data.target\""},
+        {"replace", TARGET ",\"text\":\"x\"", "\"target\":7,\"text\":\"\"",
+         "data.target is not an object"},
+        {"delete", TARGET, "\"target\":{\"id\":\"\"}", "data.target.id is empty"},
+        {"delete", TARGET, "\"target\":{\"id\":\"a\",\"sequence\":\"1\"}",
+         "data.target.sequence has 1 digits"},
+        {"delete", TARGET, "\"target\":{\"id\":\"a\",\"hash\":\"xyz\"}",
+         "data.target.hash is not 64"},
+        {"reaction", TARGET ",\"reaction\":\"+1\",\"removed\":true", TARGET, "data.reaction"},
+        {"pin", TARGET, TARGET ",\"removed\":1", "data.removed is not true or false"},
+        {"purge", "\"targets\":[{\"id\":\"a\"}]", "\"targets\":[{\"id\":\"a\"},{}]",
+         "no member \"data.targets[1].id\""},
+        {"purge", "\"targets\":[],\"before\":\"2026-11-24T06:12:19Z\"",
+         "\"targets\":[],\"before\":\"noon\"", "data.before is not RFC 3339"},
+        {"upload", "\"file\":{\"name\":\"a\",\"size\":0}", "\"file\":{\"name\":\"a\",\"size\":-1}",
+         "data.file.size is not a whole number from 0"},
+        {"download", "\"file\":{\"name\":\"a\"}", "\"file\":{}", "no member \"data.file.name\""},
+        {"invite", "\"invited\":[{\"participant\":\"b\"}]", "\"invited\":{}",
+         "data.invited is not an array"},
+        {"members", "\"members\":[{\"participant\":\"b\",\"participant_kind\":\"bot\"}]",
+         "\"members\":[{\"name\":\"b\"}]", "no member \"data.members[0].participant\""},
+        {"room-admin", "\"action\":\"create\",\"changes\":[{\"member\":\"n\",\"old\":[1]}]",
+         "\"changes\":[]", "no member \"data.action\""},
+        {"category-admin", "\"action\":\"create\"", "\"action\":\"\"", "data.action is empty"},
+        {"totals", "\"statement\":\"s\",\"signature\":\"AAAA\",\"key\":\"" HASH64 "\"",
+         "\"statement\":\"s\",\"signature\":\"A\"", "data.signature is not base64"},
+        {"epoch-start",
+         "\"heads\":[{\"subject\":\"s\",\"epoch\":1,\"sequence\":\"00000000000000000007\","
+         "\"hash\":\"" HASH64 "\"}]",
+         "\"heads\":[{\"subject\":\"s\"}]", "no member \"data.heads[0].epoch\""},
+        {"read", "\"ranges\":[[1,2],[4,4]]", "\"ranges\":[[2,1]]", "ends before it begins"},
+        {"read", "\"ranges\":[]", "\"ranges\":[[1]]", "no [first, last]"},
+        {"post", "\"text\":\"x\",\"thread\":{\"id\":\"t\"}", "\"text\":\"x\",\"thread\":{}",
+         "no member \"data.thread.id\""},
+        {"post", "\"text\":\"x\",\"forwarded_from\":{\"room\":\"One\"}",
+         "\"text\":\"x\",\"forwarded_from\":{\"subject\":\"\"}", "forwarded_from.subject is empty"},
+        {"join", "\"room\":\"One\"", "\"room\":\"O\\u0001\"", "data.room holds a control"},
+        {"invite", "\"invited\":[],\"part\":1,\"parts\":2", "\"invited\":[],\"part\":1",
+         "go together"},
+        {"invite", "\"invited\":[],\"part\":2,\"parts\":2,\"list\":\"a\"",
+         "\"invited\":[],\"part\":2,\"parts\":2", "id of the first part"},
+        {"invite", "\"invited\":[]", "\"invited\":[],\"part\":3,\"parts\":2,\"list\":\"a\"",
+         "more than data.parts"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct record r;
+        struct err e = {0};
+        if (decode(of_kind(cases[i].kind, cases[i].right), &r, &e) != 0)
+            fail_msg("%s %s: %s", cases[i].kind, cases[i].right, e.text);
+        assert_string_equal(record_type(r.kind) + strlen("holdfast."), cases[i].kind);
+        refuse(of_kind(cases[i].kind, cases[i].wrong), cases[i].why);
+    }
+}
+
+/* Every kind has its example in the documentation, and it is one. */
+static void examples_are_records(void **state)
+{
+    (void)state;
+    bool seen[RECORD_KINDS] = {true};
+    OWN(own_json_doc) struct json_doc *d = json_doc_new();
+    DIR *dir = opendir(HOLDFAST_EXAMPLES);
+    assert_non_null(dir);
+    for (const struct dirent *f = readdir(dir); f; f = readdir(dir)) {
+        char path[600];
+        OWN(own_buf) struct buf b;
+        struct record r;
+        struct err e = {0};
+        if (f->d_name[0] == '.')
+            continue;
+        buf_init(&b, RECORD_MAX_BYTES);
+        (void)snprintf(path, sizeof path, HOLDFAST_EXAMPLES "/%.255s", f->d_name);
+        int rc = file_read(path, RECORD_MAX_BYTES, &b, &e);
+        if (rc == 0)
+            rc = record_decode(d, slice_trim(buf_view(&b)), &r, &e);
+        if (rc < 0)
+            fail_msg("%s: %s", f->d_name, e.text);
+        assert_true(r.sequenced);
+        seen[r.kind] = true;
+    }
+    (void)closedir(dir);
+    for (int kind = 0; kind < RECORD_KINDS; kind++) {
+        if (!seen[kind])
+            fail_msg("no example of %s", record_type((enum record_kind)kind));
+    }
+}
+
 static void positions(void **state)
 {
     (void)state;
@@ -283,6 +392,8 @@ int main(void)
         cmocka_unit_test(sequence_text),
         cmocka_unit_test(unknown_passes),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(members_of_each_kind),
+        cmocka_unit_test(examples_are_records),
         cmocka_unit_test(positions),
         cmocka_unit_test(limits),
         cmocka_unit_test(producers_record_is_completed),
