@@ -45,6 +45,12 @@ static enum status_verdict judge(struct look *k)
     return STATUS_COMPLETE;
 }
 
+/* What it has still to get: not what was deleted before it came, or before it took it. */
+static int64_t waiting_for(const struct look *k, const struct ledger_instance *in)
+{
+    return k->captured - in->base - in->archived - in->missed;
+}
+
 static void age_text(const struct look *k, int64_t since_us, char out[CLOCK_TEXT_SIZE])
 {
     clock_age((k->now_us - since_us) / 1000, out);
@@ -89,13 +95,21 @@ static void print_stages(FILE *f, const struct look *k)
             (long long)k->uncaptured, age);
     for (size_t i = 0; i < k->instance_count; i++) {
         const struct ledger_instance *in = &k->instances[i];
-        fprintf(f, "adapter %-12s %12lld %12lld  %s%s%s\n", in->name,
-                (long long)(in->base + in->archived),
-                (long long)(k->captured - in->base - in->archived), in->state,
-                in->last_error[0] ? ": " : "", in->last_error);
+        fprintf(f, "adapter %-12s %12lld %12lld  %s%s%s%s%s", in->name,
+                (long long)(in->base + in->archived), (long long)waiting_for(k, in), in->state,
+                in->reason[0] ? " because " : "", in->reason, in->last_error[0] ? ": " : "",
+                in->last_error);
+        if (in->missed)
+            fprintf(f, "; missed %lld records: it is not required", (long long)in->missed);
+        fprintf(f, "\n");
     }
     fprintf(f, "%-20s %12lld %12lld\n", "deleted", (long long)k->deleted,
             (long long)(k->captured - k->deleted));
+    if (k->kept)
+        fprintf(f,
+                "kept %lld: archived, and kept in staging by an open incident or by an adapter"
+                " that is not required\n",
+                (long long)k->kept);
     fprintf(f,
             "%lld rooms and sessions, exceptions %lld, duplicates dropped %lld, losses accepted, "
             "ever: %lld\n",
@@ -173,7 +187,10 @@ static void json_instances(struct buf *b, const struct look *k)
         json_put_string(b, "state", slice_of(in->state));
         json_put_bool(b, "required", in->required);
         json_put_i64(b, "archived", in->base + in->archived);
-        json_put_i64(b, "waiting", k->captured - in->base - in->archived);
+        json_put_i64(b, "waiting", waiting_for(k, in));
+        json_put_i64(b, "missed", in->missed);
+        if (in->reason[0])
+            json_put_string(b, "reason", slice_of(in->reason));
         json_put_string(b, "last_error", slice_of(in->last_error));
         buf_char(b, '}');
     }
@@ -236,6 +253,7 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
     json_time(&b, "oldest_uncaptured", k->oldest_uncaptured_us);
     json_put_i64(&b, "captured", k->captured);
     json_put_i64(&b, "deleted", k->deleted);
+    json_put_i64(&b, "kept", k->kept);
     json_put_i64(&b, "duplicates", k->duplicates);
     json_put_i64(&b, "exceptions", k->exceptions);
     json_put_i64(&b, "accepted_losses", k->losses);

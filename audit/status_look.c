@@ -173,6 +173,8 @@ static int count_staging(struct looking *l, struct err *e)
         err = staging_tally_get(l->db, slice_of(tallies[i].name), value, e);
     }
     if (!err)
+        err = db_int(l->db, "SELECT count(*) FROM kept", DB_NO_ARGS, 0, &l->look->kept, e);
+    if (!err)
         err = db_int(l->db, "SELECT time_us FROM record ORDER BY generation, part, pos LIMIT 1",
                      DB_NO_ARGS, 0, &l->look->oldest_us, e);
     return err == ERR_NOT_FOUND ? 0 : err;

@@ -24,6 +24,7 @@ struct look {
     int64_t disagree;        /* streams whose heads have one number and two hashes */
     int64_t unproved; /* captured streams that no store of ours holds: their tail is not proved */
     int64_t captured, duplicates, exceptions, deleted, losses;
+    int64_t kept;      /* archived, and not to be deleted yet */
     int64_t oldest_us; /* oldest record not yet archived; 0: none */
     int64_t oldest_uncaptured_us;
     struct ledger_instance instances[STATUS_INSTANCES];

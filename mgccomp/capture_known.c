@@ -43,6 +43,7 @@ int batch_known(struct batch *b, const struct stream *s, int64_t sequence,
 {
     static const char *const tables[] = {
         "SELECT hash FROM record WHERE stream = $1 AND sequence = $2",
+        "SELECT hash FROM kept WHERE stream = $1 AND sequence = $2",
         "SELECT substr(hashes, CAST(($2 - first) * 32 + 1 AS integer), 32) FROM deleted"
         " WHERE stream = $1 AND first <= $2 AND last >= $2",
     };
@@ -50,7 +51,7 @@ int batch_known(struct batch *b, const struct stream *s, int64_t sequence,
     const struct staged *other = NULL;
     while (known != KNOWN_SAME && (other = in_batch(b, s, sequence, other)) != NULL)
         compare(&known, (struct slice){(const char *)other->hash, SHA256_SIZE}, hash);
-    for (size_t i = 0; i < 2 && s->id && known != KNOWN_SAME; i++) {
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0] && s->id && known != KNOWN_SAME; i++) {
         int rc = in_rows(b->t->db, tables[i], s->id, sequence, hash, &known, e);
         if (rc < 0)
             return rc;
@@ -68,7 +69,9 @@ static int names_as_previous(struct batch *b, const struct stream *s, int64_t se
     while ((other = in_batch(b, s, sequence, other)) != NULL)
         compare(&known, (struct slice){(const char *)other->previous, SHA256_SIZE}, hash);
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(b->t->db, "SELECT raw FROM record WHERE stream = $1 AND sequence = $2",
+    int rc = db_query(b->t->db,
+                      "SELECT raw FROM record WHERE stream = $1 AND sequence = $2"
+                      " UNION ALL SELECT raw FROM kept WHERE stream = $1 AND sequence = $2",
                       DB_ARGS(DB_I(s->id), DB_I(sequence)), &r, e);
     if (rc < 0)
         return rc;

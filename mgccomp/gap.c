@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/kept.h"
 
 #include <inttypes.h>
 
@@ -33,9 +34,12 @@ static int find(struct db *db, int64_t stream, int64_t sequence, struct gap *out
     return rc;
 }
 
-static int close_whole(struct db *db, const struct gap *g, struct err *e)
+static int close_whole(struct staging_txn *t, const struct gap *g, struct err *e)
 {
-    return db_run(db,
+    int rc = kept_released(t, e);
+    if (rc < 0)
+        return rc;
+    return db_run(t->db,
                   "UPDATE incident SET closed_us = $2, closed_how = 'the missing records arrived'"
                   " WHERE id = $1",
                   DB_ARGS(DB_I(g->id), DB_I(clock_wall_us())), NULL, e);
@@ -78,7 +82,7 @@ int gap_fill(struct staging_txn *t, int64_t stream, int64_t sequence, bool *fill
     if (rc < 0)
         return rc;
     if (g.first == g.last)
-        rc = close_whole(t->db, &g, e);
+        rc = close_whole(t, &g, e);
     else if (sequence == g.first)
         rc = set_range(t->db, stream, &g, sequence + 1, g.last, e);
     else {

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/own.h"
+#include "mgccomp/kept.h"
 
 static struct db_value number_or_null(int64_t v, int64_t none)
 {
@@ -45,6 +46,16 @@ int incident_open(struct staging_txn *t, const struct incident *i, bool *opened,
 int incident_close(struct staging_txn *t, const char *kind, struct slice object, const char *how,
                    struct err *e)
 {
+    int64_t open = 0;
+    int rc = db_int(t->db,
+                    "SELECT count(*) FROM incident WHERE kind = $1 AND object = $2"
+                    " AND closed_us IS NULL",
+                    DB_ARGS(DB_T(slice_of(kind)), DB_T(object)), 0, &open, e);
+    if (rc < 0 || !open)
+        return rc;
+    rc = kept_released(t, e);
+    if (rc < 0)
+        return rc;
     return db_run(
         t->db,
         "UPDATE incident SET closed_us = $3, closed_how = $4"

@@ -36,7 +36,8 @@ struct incident {
 
 /* Opens within t (locks the gate row first); *opened tells whether it was new. */
 int incident_open(struct staging_txn *t, const struct incident *i, bool *opened, struct err *e);
-/* Closes the open incident of kind and object within t; nothing to close is success. */
+/* Closes the open incident of kind and object within t (locks the gate row first) and sends what it
+ * kept through the gate again; nothing to close is success. */
 int incident_close(struct staging_txn *t, const char *kind, struct slice object, const char *how,
                    struct err *e);
 /* Visits the open ones (all: closed too), oldest first. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ledger's instances and the low water. Batches are in ledger_batch.c, cutting in
+/* The ledger's instances. How far each is: ledger_holders.c; batches: ledger_batch.c; cutting:
  * ledger_cut.c. */
 #include "mgccomp/ledger.h"
 
@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/kept.h"
 #include "mgccomp/ledger_private.h"
 
 #include <string.h>
@@ -46,11 +47,13 @@ static void instance_row(const struct db_rows *r, struct ledger_instance *i)
                                   .archived = db_rows_int(r, 7),
                                   .batches = db_rows_int(r, 8),
                                   .failures = db_rows_int(r, 9),
-                                  .next_try_us = db_rows_int(r, 10)};
+                                  .next_try_us = db_rows_int(r, 10),
+                                  .missed = db_rows_int(r, 13)};
     ledger_text(i->name, sizeof i->name, db_rows_slice(r, 1));
     ledger_text(i->module, sizeof i->module, db_rows_slice(r, 2));
     ledger_text(i->state, sizeof i->state, db_rows_slice(r, 3));
     ledger_text(i->last_error, sizeof i->last_error, db_rows_slice(r, 11));
+    ledger_text(i->reason, sizeof i->reason, db_rows_slice(r, 12));
 }
 
 int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit, void *arg,
@@ -59,7 +62,7 @@ int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit,
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(db,
                       "SELECT id, name, module, state, required, readback, base, archived, batches,"
-                      " failures, next_try_us, last_error FROM instance"
+                      " failures, next_try_us, last_error, reason, missed FROM instance"
                       " WHERE state <> 'retired' OR $1 = 1 ORDER BY name",
                       DB_ARGS(DB_I(retired_too)), &r, e);
     if (rc == 0)
@@ -87,13 +90,17 @@ static bool name_valid(struct slice name)
     return true;
 }
 
-/* It starts at what is staged: for each partition the oldest record, or where capture stands. */
+/* It starts at what is staged or kept: for each partition the oldest record, or where capture
+ * stands. */
 static int start_cursors(struct db *db, int64_t instance, struct err *e)
 {
     return db_run(db,
                   "INSERT INTO cursor (instance, generation, part, pos)"
-                  " SELECT $1, q.generation, p.part, COALESCE((SELECT min(r.pos) FROM record r"
-                  " WHERE r.generation = q.generation AND r.part = p.part), p.pos)"
+                  " SELECT $1, q.generation, p.part,"
+                  " COALESCE((SELECT min(m.pos) FROM (SELECT min(r.pos) AS pos FROM record r"
+                  " WHERE r.generation = q.generation AND r.part = p.part"
+                  " UNION ALL SELECT min(k.pos) FROM kept k"
+                  " WHERE k.generation = q.generation AND k.part = p.part) m), p.pos)"
                   " FROM queue q, position p",
                   DB_ARGS(DB_I(instance)), NULL, e);
 }
@@ -217,6 +224,8 @@ int ledger_retire(struct staging *st, struct slice name, struct slice reason, st
         rc = db_run(t.db, "UPDATE instance SET state = 'retired', reason = $2 WHERE id = $1",
                     DB_ARGS(DB_I(id), DB_T(ledger_reason(text, sizeof text, reason))), NULL, e);
     if (rc == 0)
+        rc = kept_released(&t, e);
+    if (rc == 0)
         rc = parked_ids(t.db, id, parked, e);
     if (rc == 1)
         rc = incident_close(&t, INCIDENT_PARKED, slice_of(parked), "adapter retired", e);
@@ -237,25 +246,80 @@ static int change(struct staging *st, const char *sql, const struct db_value *ar
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 
+/* Another state for the instance of that name, which must not be in the unwanted one. */
+static int set_state(struct staging *st, struct slice name, const char *to, const char *unwanted,
+                     const char *reason, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int64_t known = 0;
+    int64_t changed = 0;
+    int rc = staging_begin(st, &t, e);
+    if (rc == 0)
+        rc = db_int(t.db, "SELECT count(*) FROM instance WHERE name = $1 AND state <> 'retired'",
+                    DB_ARGS(DB_T(name)), 0, &known, e);
+    if (rc == 0 && !known)
+        rc = err_set(e, ERR_NOT_FOUND, "no adapter '%.*s'. See 'holdfast adapter list'",
+                     SLICE_ARG(name));
+    if (rc == 0)
+        rc = db_run(t.db,
+                    "UPDATE instance SET state = $2, reason = $4, failures = 0, next_try_us = 0"
+                    " WHERE name = $1 AND state <> 'retired' AND state <> $3",
+                    DB_ARGS(DB_T(name), DB_T(slice_of(to)), DB_T(slice_of(unwanted)),
+                            reason ? DB_T(slice_of(reason)) : DB_N),
+                    &changed, e);
+    if (rc == 0 && !changed)
+        rc = err_set(e, ERR_CONFLICT, "adapter %.*s is %s already", SLICE_ARG(name), unwanted);
+    return rc == 0 ? staging_commit(&t, e) : rc;
+}
+
+int ledger_pause(struct staging *st, struct slice name, struct slice reason, struct err *e)
+{
+    char text[300];
+    (void)ledger_reason(text, sizeof text, reason);
+    return set_state(st, name, "paused", "paused", text, e);
+}
+
+int ledger_resume(struct staging *st, struct slice name, struct err *e)
+{
+    return set_state(st, name, "active", "active", NULL, e);
+}
+
 int ledger_instance_state(struct staging *st, int64_t instance, const char *state, struct slice why,
                           struct err *e)
 {
     char text[300];
     struct slice reason = ledger_reason(text, sizeof text, why);
     return change(st,
-                  "UPDATE instance SET state = $2, last_error = $3, next_try_us = 0"
-                  " WHERE id = $1 AND state <> 'retired'",
+                  "UPDATE instance SET state = CASE WHEN state = 'paused' THEN state ELSE $2 END,"
+                  " last_error = $3, next_try_us = 0 WHERE id = $1 AND state <> 'retired'",
                   DB_ARGS(DB_I(instance), DB_T(slice_of(state)), reason.n ? DB_T(reason) : DB_N),
                   e);
+}
+
+/* What it verified so far was not read back to the last byte, whatever the module can now. */
+static int full_from_now(struct db *db, int64_t instance, struct err *e)
+{
+    return db_run(db,
+                  "UPDATE cursor SET full_from = COALESCE((SELECT min(r.from_pos) FROM batch b"
+                  " JOIN batch_range r ON r.batch = b.id WHERE b.instance = $1"
+                  " AND b.state <> 'verified' AND r.generation = cursor.generation"
+                  " AND r.part = cursor.part), pos) WHERE instance = $1",
+                  DB_ARGS(DB_I(instance)), NULL, e);
 }
 
 int ledger_instance_readback(struct staging *st, int64_t instance, int32_t readback, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
+    int64_t before = 0;
     int rc = staging_begin(st, &t, e);
     /* It decides what may be deleted, so the sweep must see it before its next step. */
     if (rc == 0)
         rc = staging_lock_gate(&t, e);
+    if (rc == 0)
+        rc = db_int(t.db, "SELECT readback FROM instance WHERE id = $1", DB_ARGS(DB_I(instance)), 0,
+                    &before, e);
+    if (rc == 0 && before < LEDGER_READBACK_FULL && readback >= LEDGER_READBACK_FULL)
+        rc = full_from_now(t.db, instance, e);
     if (rc == 0)
         rc = db_run(t.db, "UPDATE instance SET readback = $2 WHERE id = $1",
                     DB_ARGS(DB_I(instance), DB_I(readback)), NULL, e);
@@ -271,68 +335,4 @@ int ledger_failed(struct staging *st, int64_t instance, struct slice why, int64_
         "UPDATE instance SET failures = failures + 1, last_error = $2, next_try_us = $3"
         " WHERE id = $1 AND state <> 'retired'",
         DB_ARGS(DB_I(instance), DB_T(ledger_reason(text, sizeof text, why)), DB_I(next_try_us)), e);
-}
-
-int ledger_holders(struct db *db, int64_t generation, int32_t part,
-                   struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e)
-{
-    OWN(own_db_rows) struct db_rows *r = NULL;
-    size_t count = 0;
-    int rc = db_query(db,
-                      "SELECT i.id, i.name, i.readback, COALESCE("
-                      "(SELECT min(r.from_pos) FROM batch b JOIN batch_range r ON r.batch = b.id"
-                      " WHERE b.instance = i.id AND b.state <> 'verified'"
-                      " AND r.generation = $1 AND r.part = $2),"
-                      "(SELECT c.pos FROM cursor c WHERE c.instance = i.id AND c.generation = $1"
-                      " AND c.part = $2), 0)"
-                      " FROM instance i WHERE i.required = 1 AND i.state <> 'retired'"
-                      " ORDER BY i.name",
-                      DB_ARGS(DB_I(generation), DB_I(part)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
-    for (; rc == 1; rc = db_rows_next(r, e)) {
-        if (count == LEDGER_MAX_INSTANCES)
-            return err_set(e, ERR_FAULT, "over %d required adapters", LEDGER_MAX_INSTANCES);
-        struct ledger_holder *h = &out[count++];
-        h->instance = db_rows_int(r, 0);
-        ledger_text(h->name, sizeof h->name, db_rows_slice(r, 1));
-        h->readback = (int32_t)db_rows_int(r, 2);
-        h->pos = db_rows_int(r, 3);
-    }
-    if (rc == 0)
-        *n = count;
-    return rc;
-}
-
-int ledger_low_water(struct staging_txn *t, int64_t generation, int32_t part, int64_t *pos,
-                     char why[200], struct err *e)
-{
-    struct ledger_holder holders[LEDGER_MAX_INSTANCES];
-    size_t n = 0;
-    int64_t oldest = 0;
-    bool full = false;
-    int rc = ledger_holders(t->db, generation, part, holders, &n, e);
-    if (rc == 0)
-        rc = db_int(t->db,
-                    "SELECT COALESCE((SELECT min(r.pos) FROM record r WHERE r.generation = $1"
-                    " AND r.part = $2), (SELECT p.pos FROM position p WHERE p.part = $2), 0)",
-                    DB_ARGS(DB_I(generation), DB_I(part)), 0, &oldest, e);
-    if (rc < 0)
-        return rc;
-    const struct ledger_holder *last = NULL;
-    for (size_t i = 0; i < n; i++) {
-        full = full || holders[i].readback == LEDGER_READBACK_FULL;
-        if (!last || holders[i].pos < last->pos)
-            last = &holders[i];
-    }
-    if (!last || !full) {
-        *pos = oldest;
-        (void)snprintf(why, 200, "%s",
-                       last ? "no required adapter reads back what it wrote"
-                            : "no adapter is required");
-        return 0;
-    }
-    *pos = last->pos;
-    (void)snprintf(why, 200, "adapter %s is at %lld", last->name, (long long)last->pos);
-    return 0;
 }

@@ -26,7 +26,8 @@ struct ledger_instance {
     int64_t base;     /* records deleted before it was added */
     int64_t archived; /* records in its verified batches */
     int64_t batches, failures, next_try_us;
-    char last_error[300];
+    int64_t missed;                    /* not required: records deleted before it took them */
+    char last_error[300], reason[300]; /* reason: why it is paused or retired */
 };
 /* visit must not use db. In order of name. */
 typedef int ledger_instance_fn(void *arg, const struct ledger_instance *i, struct err *e);
@@ -47,7 +48,13 @@ int ledger_add_first(struct staging *st, const struct ledger_new *all, size_t n,
                      struct err *e);
 /* Its open batches count no longer, their incidents are closed. ERR_NOT_FOUND. */
 int ledger_retire(struct staging *st, struct slice name, struct slice reason, struct err *e);
-/* "active" or "failed" with the reason, of an instance that is not retired. */
+/* No new attempts until it is resumed; an attempt that runs ends as it ends. What it has not got
+ * waits for it when it is required. ERR_NOT_FOUND; ERR_CONFLICT: it is paused already. */
+int ledger_pause(struct staging *st, struct slice name, struct slice reason, struct err *e);
+/* A paused or failed instance is tried again at once. ERR_NOT_FOUND; ERR_CONFLICT: it is active. */
+int ledger_resume(struct staging *st, struct slice name, struct err *e);
+/* "active" or "failed" with the reason, of an instance that is not retired; a paused one stays
+ * paused. */
 int ledger_instance_state(struct staging *st, int64_t instance, const char *state, struct slice why,
                           struct err *e);
 /* What the module says now about its read-back: an update may change it. */
@@ -130,10 +137,15 @@ struct ledger_holder {
     int64_t instance;
     char name[64];
     int32_t readback;
-    int64_t pos;
+    int64_t pos, full_from; /* below full_from it verified without a full read-back */
 };
 int ledger_holders(struct db *db, int64_t generation, int32_t part,
                    struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);
+/* The same of those that are not required: all before pos is in batches they cut. */
+int ledger_optional(struct db *db, int64_t generation, int32_t part,
+                    struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);
+/* Within the transaction that deletes them: so many records went before the instance took them. */
+int ledger_missed(struct staging_txn *t, int64_t instance, int64_t records, struct err *e);
 /* The position in a partition up to which every required instance has verified batches, at least
  * one of them with full read-back; with no such instance it is the oldest position (nothing may go;
  * *why says so, otherwise it names who holds the low water). Within t, whose gate row is locked. */

@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/kept.h"
 #include "mgccomp/ledger.h"
 #include "mgccomp/ledger_private.h"
 
@@ -235,6 +236,15 @@ static int all_done(struct db *db, const struct ledger_batch *b, struct err *e)
     return rc;
 }
 
+/* What the sweep kept because an instance that is not required had it in hand may go now. */
+static int release(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
+{
+    int64_t required = 0;
+    int rc = db_int(t->db, "SELECT required FROM instance WHERE id = $1",
+                    DB_ARGS(DB_I(b->instance)), 0, &required, e);
+    return rc < 0 || required ? rc : kept_released(t, e);
+}
+
 /* What status counts: in the transaction that makes it true. */
 static int count_archived(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
 {
@@ -311,6 +321,8 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
         rc = err_set(e, ERR_CONFLICT, "batch %s is %s and can't become %s", b->id, old, state);
     if (rc == 0 && allowed && strcmp(state, "settled") == 0)
         rc = all_done(t.db, b, e);
+    if (rc == 0 && allowed && strcmp(state, "verified") == 0)
+        rc = release(&t, b, e);
     if (rc == 0 && allowed && strcmp(state, "verified") == 0)
         rc = count_archived(&t, b, e);
     if (rc == 0 && allowed && strcmp(state, "parked") == 0)

@@ -44,7 +44,10 @@ static int read_slots(struct cut *c, struct err *e)
                       "SELECT q.generation, p.part, COALESCE(c.pos, 0), p.pos,"
                       " (SELECT r.captured_us FROM record r WHERE r.generation = q.generation"
                       " AND r.part = p.part AND r.pos >= COALESCE(c.pos, 0) AND r.pos < p.pos"
-                      " ORDER BY r.pos LIMIT 1)"
+                      " ORDER BY r.pos LIMIT 1),"
+                      " (SELECT k.captured_us FROM kept k WHERE k.generation = q.generation"
+                      " AND k.part = p.part AND k.pos >= COALESCE(c.pos, 0) AND k.pos < p.pos"
+                      " ORDER BY k.pos LIMIT 1)"
                       " FROM queue q CROSS JOIN position p LEFT JOIN cursor c ON c.instance = $1"
                       " AND c.generation = q.generation AND c.part = p.part"
                       " WHERE p.pos > COALESCE(c.pos, 0) ORDER BY p.part LIMIT $2",
@@ -58,6 +61,8 @@ static int read_slots(struct cut *c, struct err *e)
                                          .from = db_rows_int(r, 2),
                                          .to = db_rows_int(r, 3)};
         s->oldest_us = db_rows_null(r, 4) ? INT64_MAX : db_rows_int(r, 4);
+        if (!db_rows_null(r, 5) && db_rows_int(r, 5) < s->oldest_us)
+            s->oldest_us = db_rows_int(r, 5);
         s->cut = false;
     }
     /* The partition that waited longest goes first, or a busy one would starve the others. */
@@ -71,8 +76,10 @@ static int measure_slot(struct cut *c, struct slot *s, int64_t max_records, int6
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(c->db,
-                      "SELECT pos, length(raw) FROM record WHERE generation = $1 AND part = $2"
-                      " AND pos >= $3 AND pos < $4 ORDER BY pos LIMIT $5",
+                      "SELECT pos, length(raw) AS bytes FROM record WHERE generation = $1"
+                      " AND part = $2 AND pos >= $3 AND pos < $4"
+                      " UNION ALL SELECT pos, length(raw) FROM kept WHERE generation = $1"
+                      " AND part = $2 AND pos >= $3 AND pos < $4 ORDER BY pos LIMIT $5",
                       DB_ARGS(DB_I(s->range.generation), DB_I(s->range.part), DB_I(s->range.from),
                               DB_I(s->range.to), DB_I(max_records - c->records + 1)),
                       &r, e);
@@ -387,6 +394,10 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
     if (!c || !b)
         return err_memory(e, "cutting a batch");
     int rc = staging_begin(st, &t, e);
+    /* The sweep does not wait for an instance that is not required: not while this looks, either.
+     */
+    if (rc == 0 && !i->required)
+        rc = staging_lock_gate(&t, e);
     if (rc < 0)
         return rc;
     c->db = t.db;

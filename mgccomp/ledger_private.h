@@ -5,10 +5,13 @@
 
 #include "mgccomp/ledger.h"
 
-/* The staged records of a batch: $1 is its id. */
+/* The records of a batch, staged or kept: $1 is its id. Each of the two is read by its key before
+ * they are put together. */
+#define LEDGER_ROWS_OF(table)                                                                      \
+    " SELECT r.* FROM batch_range b JOIN " table " r ON r.generation = b.generation"               \
+    " AND r.part = b.part AND r.pos >= b.from_pos AND r.pos < b.to_pos WHERE b.batch = $1"
 #define LEDGER_FROM_BATCH                                                                          \
-    " FROM batch_range b JOIN record r ON r.generation = b.generation AND r.part = b.part"         \
-    " AND r.pos >= b.from_pos AND r.pos < b.to_pos WHERE b.batch = $1 "
+    " FROM (" LEDGER_ROWS_OF("record") " UNION ALL" LEDGER_ROWS_OF("kept") ") r WHERE 1 = 1 "
 
 /* Copies what fits; a value that is cut ends at a whole character. */
 void ledger_text(char *out, size_t size, struct slice from);

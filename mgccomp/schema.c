@@ -6,7 +6,7 @@
  * Who owns which state:
  *   capture   position, stream, record, presence, incident (opens), tally captured/duplicates
  *   archiver  instance, cursor, batch, batch_range, settlement, archived
- *   sweep     gate, deleted, record (deletes), tally deleted
+ *   sweep     gate, deleted, record (deletes), kept, instance (missed), tally deleted
  */
 #include "mgccomp/schema.h"
 
@@ -15,9 +15,11 @@
     "CREATE TABLE queue ("                                                                         \
     " id BIGINT PRIMARY KEY CHECK (id = 1),"                                                       \
     " driver TEXT NOT NULL, identity TEXT NOT NULL, generation BIGINT NOT NULL);"                  \
-    /* pos: the next offset to be captured. hash: of the record before it, to recognise the log. */ \
+    /* pos: the next position to be captured; less shift it is the queue's own offset (a log made  */ \
+    /* again begins anew, positions go on). hash: of the record before it, to recognise the log. */ \
     "CREATE TABLE position ("                                                                      \
-    " part BIGINT PRIMARY KEY, pos BIGINT NOT NULL, hash " BYTES ", captured_us BIGINT NOT NULL);" \
+    " part BIGINT PRIMARY KEY, pos BIGINT NOT NULL, hash " BYTES ", captured_us BIGINT NOT NULL,"   \
+    " shift BIGINT NOT NULL DEFAULT 0);"                                                           \
     /* sequence and hash: the captured head. */                                                    \
     "CREATE TABLE stream ("                                                                        \
     " id " KEY ", source TEXT NOT NULL, epoch BIGINT NOT NULL, subject TEXT NOT NULL,"             \
@@ -33,6 +35,15 @@
     " hash " BYTES " NOT NULL, raw " BYTES " NOT NULL, note TEXT,"                                 \
     " PRIMARY KEY (generation, part, pos));"                                                       \
     "CREATE INDEX record_stream ON record (stream, sequence);"                                     \
+    /* Records that are archived and may not go yet, out of the way of those behind them: an */    \
+    /* incident shuts their place, or an adapter that is not required has them in hand. */         \
+    "CREATE TABLE kept ("                                                                          \
+    " generation BIGINT NOT NULL, part BIGINT NOT NULL, pos BIGINT NOT NULL,"                      \
+    " stream BIGINT, sequence BIGINT, kind BIGINT NOT NULL, flags BIGINT NOT NULL,"                \
+    " time_us BIGINT NOT NULL, queued_us BIGINT NOT NULL, captured_us BIGINT NOT NULL,"            \
+    " hash " BYTES " NOT NULL, raw " BYTES " NOT NULL, note TEXT,"                                 \
+    " PRIMARY KEY (generation, part, pos));"                                                       \
+    "CREATE INDEX kept_stream ON kept (stream, sequence);"                                         \
     /* Who was in a room from which record to which; gone once the leave is deleted. */            \
     "CREATE TABLE presence ("                                                                      \
     " stream BIGINT NOT NULL, participant TEXT NOT NULL, endpoint TEXT NOT NULL,"                  \
@@ -47,17 +58,26 @@
     " id " KEY ", kind TEXT NOT NULL, object TEXT NOT NULL,"                                       \
     " stream BIGINT, source TEXT, subject TEXT, part BIGINT,"                                      \
     " first BIGINT, last BIGINT, batch TEXT, instance TEXT,"                                       \
-    " opened_us BIGINT NOT NULL, closed_us BIGINT, closed_how TEXT, detail TEXT NOT NULL);"        \
+    " opened_us BIGINT NOT NULL, closed_us BIGINT, closed_how TEXT, detail TEXT NOT NULL,"         \
+    /* Accepting a loss: one person proposes, another one accepts. */                              \
+    " proposed_us BIGINT, proposed_by TEXT, proposed_why TEXT,"                                    \
+    " accepted_by TEXT, accepted_why TEXT,"                                                        \
+    /* When the source's store was last asked for what is missing, and what it said. */            \
+    " asked_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"                                           \
     "CREATE UNIQUE INDEX incident_open ON incident (kind, object) WHERE closed_us IS NULL;"        \
-    /* state: active, paused, failed, retired. base: tally deleted when it was added. */           \
+    /* state: active, paused, failed, retired. base: tally deleted when it was added. missed: */   \
+    /* records deleted before it, not being required, took them. */                                \
     "CREATE TABLE instance ("                                                                      \
     " id " KEY ", name TEXT NOT NULL UNIQUE, module TEXT NOT NULL, required BIGINT NOT NULL,"      \
     " readback BIGINT NOT NULL, state TEXT NOT NULL, reason TEXT, base BIGINT NOT NULL,"           \
     " archived BIGINT NOT NULL, batches BIGINT NOT NULL, added_us BIGINT NOT NULL,"                \
-    " failures BIGINT NOT NULL, last_error TEXT, next_try_us BIGINT NOT NULL);"                    \
+    " failures BIGINT NOT NULL, last_error TEXT, next_try_us BIGINT NOT NULL,"                     \
+    " missed BIGINT NOT NULL DEFAULT 0);"                                                          \
+    /* full_from: below it the instance verified without reading every byte back. */               \
     "CREATE TABLE cursor ("                                                                        \
     " instance BIGINT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                 \
-    " pos BIGINT NOT NULL, PRIMARY KEY (instance, generation, part));"                             \
+    " pos BIGINT NOT NULL, full_from BIGINT NOT NULL DEFAULT 0,"                                   \
+    " PRIMARY KEY (instance, generation, part));"                                                  \
     /* state: frozen, settled, verified, parked. roster: JSON of rooms and who was in them. */     \
     "CREATE TABLE batch ("                                                                         \
     " id TEXT PRIMARY KEY, instance BIGINT NOT NULL, number BIGINT NOT NULL,"                      \
@@ -76,9 +96,11 @@
     "CREATE TABLE archived ("                                                                      \
     " instance BIGINT NOT NULL, stream BIGINT NOT NULL, records BIGINT NOT NULL,"                  \
     " PRIMARY KEY (instance, stream));"                                                            \
-    /* Locked first by whoever deletes, and by whatever may forbid a deletion. */                  \
-    "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);"           \
-    "INSERT INTO gate VALUES (1, 0);"                                                              \
+    /* Locked first by whoever deletes, and by whatever may forbid a deletion. released: rises */  \
+    /* when something that kept records back has ended. */                                         \
+    "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL,"            \
+    " released BIGINT NOT NULL);"                                                                  \
+    "INSERT INTO gate VALUES (1, 0, 0);"                                                           \
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL);"                           \
     "INSERT INTO tally VALUES ('captured', 0), ('duplicates', 0), ('exceptions', 0),"              \
     " ('deleted', 0), ('accepted_losses', 0);"

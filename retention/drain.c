@@ -31,6 +31,7 @@ struct drain {
     size_t count, room;
     int64_t ends[MAX_PARTS]; /* per partition: everything below must go */
     int32_t parts;
+    bool kept; /* some of them are kept: by an incident, or by an adapter that is not required */
     char why[400];
 };
 
@@ -157,29 +158,46 @@ static int first_failed(void *arg, const struct ledger_instance *i, struct err *
     struct drain *d = arg;
 
     (void)e;
-    if (i->required && i->last_error[0])
+    const char *because = i->reason[0] ? i->reason : i->last_error;
+    if ((i->required || d->kept) && because[0])
         snprintf(d->why, sizeof d->why, "adapter %s is behind (%s): %.250s", i->name, i->state,
-                 i->last_error);
+                 because);
     return 0;
+}
+
+static int count_rows(struct drain *d, int64_t *staged, int64_t *kept, struct err *e)
+{
+    int err = 0;
+
+    *staged = 0;
+    *kept = 0;
+    for (int32_t p = 0; !err && p < d->parts; p++) {
+        int64_t n = 0, k = 0;
+        err = db_int(d->db, "SELECT COUNT(*) FROM record WHERE part = $1 AND pos < $2",
+                     DB_ARGS(DB_I(p), DB_I(d->ends[p])), 0, &n, e);
+        if (!err)
+            err = db_int(d->db, "SELECT COUNT(*) FROM kept WHERE part = $1 AND pos < $2",
+                         DB_ARGS(DB_I(p), DB_I(d->ends[p])), 0, &k, e);
+        *staged += n;
+        *kept += k;
+    }
+    return err;
 }
 
 static int look_at_rows(struct drain *d, bool *gone, struct err *e)
 {
-    int64_t left = 0;
+    int64_t staged, kept;
 
-    for (int32_t p = 0; p < d->parts; p++) {
-        int64_t n;
-        int err = db_int(d->db, "SELECT COUNT(*) FROM record WHERE part = $1 AND pos < $2",
-                         DB_ARGS(DB_I(p), DB_I(d->ends[p])), 0, &n, e);
-        if (err)
-            return err;
-        left += n;
-    }
-    *gone = left == 0;
+    int err = count_rows(d, &staged, &kept, e);
+    if (err)
+        return err;
+    d->kept = kept > 0;
+    *gone = staged == 0 && kept == 0;
     if (*gone)
         return 0;
-    snprintf(d->why, sizeof d->why, "%lld records are not deleted yet", (long long)left);
-    int err = ledger_instances(d->db, false, first_failed, d, e);
+    snprintf(d->why, sizeof d->why, "%lld records are not deleted yet, %lld of them are kept",
+             (long long)(staged + kept), (long long)kept);
+    err = ledger_instances(d->db, false, first_failed, d, e);
     return err ? err : incident_each(d->db, false, first_incident, d, e);
 }
 

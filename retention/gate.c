@@ -16,5 +16,7 @@ const char *gate_keeps(const struct gate_facts *f)
         return "an incident is open";
     if (f->hold)
         return "a hold has no copy that honours it";
+    if (f->in_hand)
+        return "an adapter that is not required has it in hand";
     return NULL;
 }

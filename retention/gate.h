@@ -13,6 +13,7 @@ struct gate_facts {
     int full_readback;    /* of these: verified by reading every byte back */
     bool incident;        /* an open one for its room, its source or its partition */
     bool hold;            /* a legal hold without a copy that honours it */
+    bool in_hand;         /* an instance that is not required has it in an open batch */
 };
 /* NULL: it may go. Otherwise the reason to keep it, in words. */
 const char *gate_keeps(const struct gate_facts *f);

@@ -72,7 +72,9 @@ static int forget_presence(struct staging_txn *t, int64_t stream, struct err *e)
 {
     return db_run(t->db,
                   "DELETE FROM presence WHERE stream = $1 AND left_at IS NOT NULL AND left_at <"
-                  " COALESCE((SELECT min(r.sequence) FROM record r WHERE r.stream = $1),"
+                  " COALESCE((SELECT min(m.sequence) FROM"
+                  " (SELECT min(r.sequence) AS sequence FROM record r WHERE r.stream = $1"
+                  " UNION ALL SELECT min(k.sequence) FROM kept k WHERE k.stream = $1) m),"
                   " 9223372036854775807)",
                   DB_ARGS(DB_I(stream)), NULL, e);
 }

@@ -511,7 +511,8 @@ static void an_instance_starts_at_the_oldest_record(void **state)
     run_sql(f, "DELETE FROM record WHERE pos < 2");
     run_sql(f, "UPDATE cursor SET pos = 2");
     run_sql(f, "UPDATE tally SET value = 2 WHERE name = 'deleted'");
-    run_sql(f, "INSERT INTO cursor SELECT id, 1, 0, 2 FROM instance WHERE NOT EXISTS"
+    run_sql(f, "INSERT INTO cursor (instance, generation, part, pos) SELECT id, 1, 0, 2 FROM "
+               "instance WHERE NOT EXISTS"
                " (SELECT 1 FROM cursor)");
     struct ledger_instance b = added(f, "b", true, 2);
     assert_int_equal(b.base, 2);

@@ -17,12 +17,13 @@ static void opens_for_nothing_less_than_everything(void **state)
     for (int required = -1; required <= 3; required++)
         for (int settled = -1; settled <= 3; settled++)
             for (int full = -1; full <= 3; full++)
-                for (int bits = 0; bits < 4; bits++) {
+                for (int bits = 0; bits < 8; bits++) {
                     struct gate_facts f = {.required = required,
                                            .required_settled = settled,
                                            .full_readback = full,
                                            .incident = bits & 1,
-                                           .hold = bits & 2};
+                                           .hold = bits & 2,
+                                           .in_hand = bits & 4};
                     bool may = required >= 1 && settled >= required && full >= 1 && bits == 0;
                     assert_int_equal(gate_keeps(&f) == NULL, may);
                     open += gate_keeps(&f) == NULL;
@@ -46,6 +47,9 @@ static void says_why(void **state)
     assert_string_equal(gate_keeps(&f), "an incident is open");
     f.incident = false;
     assert_string_equal(gate_keeps(&f), "a hold has no copy that honours it");
+    f.hold = false;
+    f.in_hand = true;
+    assert_string_equal(gate_keeps(&f), "an adapter that is not required has it in hand");
 }
 
 int main(void)

@@ -111,18 +111,49 @@ static void run_sql(struct fixture *f, const char *sql)
     ok(staging_commit(&t, &f->e), &f->e);
 }
 
+static void cut_of(struct fixture *f, int64_t instance, bool required)
+{
+    const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
+    struct ledger_instance i = {.id = instance, .name = "a", .required = required};
+    ok(ledger_cut(f->st, &i, &due, &f->batch, &f->e), &f->e);
+}
+
+static void deliver(struct fixture *f, struct ledger_batch *b)
+{
+    struct slice none = {0};
+    ok(ledger_attempt(f->st, b, &f->e), &f->e);
+    ok(ledger_settle(f->st, b, 0, b->records - 1, "done", SLICE("[]"), none, &f->e), &f->e);
+    ok(ledger_batch_state(f->st, b, "settled", none, &f->e), &f->e);
+    ok(ledger_batch_state(f->st, b, "verified", none, &f->e), &f->e);
+}
+
+static void archive_of(struct fixture *f, int64_t instance, bool required)
+{
+    cut_of(f, instance, required);
+    deliver(f, &f->batch);
+}
+
 /* Everything captured goes through the ledger as verified. */
 static void archive(struct fixture *f)
 {
-    const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
-    struct ledger_instance i = {.id = 1, .name = "a"};
-    struct slice none = {0};
-    ok(ledger_cut(f->st, &i, &due, &f->batch, &f->e), &f->e);
-    ok(ledger_attempt(f->st, &f->batch, &f->e), &f->e);
-    ok(ledger_settle(f->st, &f->batch, 0, f->batch.records - 1, "done", SLICE("[]"), none, &f->e),
-       &f->e);
-    ok(ledger_batch_state(f->st, &f->batch, "settled", none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, &f->batch, "verified", none, &f->e), &f->e);
+    archive_of(f, 1, true);
+}
+
+static int count_record(void *arg, const struct ledger_record *r, struct err *e)
+{
+    (void)r;
+    (void)e;
+    ++*(int64_t *)arg;
+    return 0;
+}
+
+static int64_t count_records(struct fixture *f, const struct ledger_batch *b)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(ledger_batch_records(db, b, count_record, &n, &f->e), &f->e);
+    return n;
 }
 
 static int64_t sweep(struct fixture *f)
@@ -195,10 +226,9 @@ static void hashes_of_the_deleted_stay(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM deleted"), 1);
 }
 
-static void an_incident_stops_it_before_its_first_row(void **state)
+static void open_incident(struct fixture *f)
 {
-    struct fixture *f = *state;
-    bool opened = false;
+    OWN(own_staging_txn) struct staging_txn t = {0};
     struct incident i = {.kind = INCIDENT_GAP,
                          .object = SLICE("test"),
                          .stream = 2,
@@ -207,31 +237,171 @@ static void an_incident_stops_it_before_its_first_row(void **state)
                          .part = -1,
                          .opened_us = 1,
                          .detail = SLICE("test")};
+    bool opened = false;
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_open(&t, &i, &opened, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+    assert_true(opened);
+}
+
+static void close_incident(struct fixture *f)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_close(&t, INCIDENT_GAP, SLICE("test"), "test", &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+static void an_incident_keeps_its_room_and_lets_others_go(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 3);
+    posts(f, &f->other, 2);
     posts(f, &f->room, 3);
     posts(f, &f->other, 1);
-    posts(f, &f->room, 3);
     archive(f);
-    {
-        OWN(own_staging_txn) struct staging_txn t = {0};
-        ok(staging_begin(f->st, &t, &f->e), &f->e);
-        ok(incident_open(&t, &i, &opened, &f->e), &f->e);
-        ok(staging_commit(&t, &f->e), &f->e);
-    }
-    assert_int_equal(sweep(f), 3);
-    assert_int_equal(number(f, "SELECT min(pos) FROM record"), 3);
+    open_incident(f);
+    assert_int_equal(sweep(f), 6);
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept WHERE stream = 2"), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 6);
+    assert_int_equal(number(f, "SELECT count(*) FROM deleted WHERE stream = 2"), 0);
     assert_int_equal(sweep(f), 0);
+    close_incident(f);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 0);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 9);
+    assert_int_equal(number(f, "SELECT last FROM deleted WHERE stream = 2 AND first = 1"), 3);
+    assert_int_equal(number(f, "SELECT deleted FROM stream WHERE id = 2"), 3);
+}
+
+/* A whole source's, a partition's, and a backlog, which shuts nothing. */
+static void an_incident_without_a_room_keeps_more(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 3);
+    posts(f, &f->other, 1);
+    archive(f);
+    open_incident(f);
     run_sql(f, "UPDATE incident SET stream = NULL, source = 'sip:elsewhere'");
     assert_int_equal(sweep(f), 4);
-
-    /* Of a whole source, of a partition, and a backlog, which shuts nothing. */
-    posts(f, &f->room, 3);
-    archive(f);
     run_sql(f, "UPDATE incident SET source = 'sip:pool.example.test'");
+    posts(f, &f->room, 2);
+    archive(f);
     assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 2);
     run_sql(f, "UPDATE incident SET source = NULL, part = 0");
+    feed_put(&f->feed, SLICE("{\"broken\":"));
+    capture(f);
+    archive(f);
     assert_int_equal(sweep(f), 0);
-    run_sql(f, "UPDATE incident SET kind = 'backlog'");
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    run_sql(f, "UPDATE incident SET kind = 'backlog' WHERE kind = 'gap'");
+    run_sql(f, "UPDATE incident SET closed_us = 1 WHERE kind = 'unreadable'");
     assert_int_equal(sweep(f), 3);
+}
+
+/* Kept rows are known to capture, and a gap's last record sends them to the gate. */
+static void a_late_record_frees_its_room(void **state)
+{
+    struct fixture *f = *state;
+    struct slice raw[5];
+    for (int i = 0; i < 5; i++)
+        raw[i] = feed_make(&f->feed, &f->room, RECORD_POST,
+                           "\"participant\":\"sip:a@x\",\"text\":\"t\"");
+    feed_put(&f->feed, raw[0]);
+    feed_put(&f->feed, raw[3]);
+    feed_put(&f->feed, raw[4]);
+    capture(f);
+    archive(f);
+    assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    feed_put(&f->feed, raw[3]);
+    feed_put(&f->feed, raw[1]);
+    feed_put(&f->feed, raw[2]);
+    capture(f);
+    assert_int_equal(f->out.duplicates, 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL"), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE kind <> 'gap'"), 0);
+    assert_int_equal(sweep(f), 3);
+    archive(f);
+    assert_int_equal(sweep(f), 2);
+}
+
+/* b begins with what was kept, and the low water waits for it. */
+static void a_new_instance_gets_what_was_kept(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->other, 1);
+    posts(f, &f->room, 1);
+    posts(f, &f->other, 2);
+    archive(f);
+    open_incident(f);
+    run_sql(f, "UPDATE incident SET stream = 1");
+    assert_int_equal(sweep(f), 1);
+    ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), true, 0, &f->e), &f->e);
+    close_incident(f);
+    assert_int_equal(sweep(f), 0);
+    archive_of(f, 2, true);
+    assert_int_equal(f->batch.records, 3);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 0);
+}
+
+static void what_an_optional_instance_misses_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), false, 2, &f->e), &f->e);
+    posts(f, &f->room, 4);
+    archive(f);
+    assert_int_equal(sweep(f), 4);
+    assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'b'"), 4);
+    assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'a'"), 0);
+    /* What it has in hand stays for it, and nothing else waits. */
+    posts(f, &f->room, 3);
+    cut_of(f, 2, false);
+    struct ledger_batch hand = f->batch;
+    posts(f, &f->other, 2);
+    archive(f);
+    assert_int_equal(sweep(f), 2);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'b'"), 6);
+    assert_int_equal(count_records(f, &hand), 3);
+    deliver(f, &hand);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'b'"), 6);
+    assert_int_equal(number(f, "SELECT archived FROM instance WHERE name = 'b'"), 3);
+}
+
+static void a_retired_optional_instance_lets_go(void **state)
+{
+    struct fixture *f = *state;
+    ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), false, 2, &f->e), &f->e);
+    posts(f, &f->room, 4);
+    cut_of(f, 2, false);
+    archive(f);
+    assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 4);
+    ok(ledger_retire(f->st, SLICE("b"), SLICE("test"), &f->e), &f->e);
+    assert_int_equal(sweep(f), 4);
+}
+
+/* A module that learns to read back has not read back what it verified before. */
+static void full_read_back_counts_from_its_beginning(void **state)
+{
+    struct fixture *f = *state;
+    run_sql(f, "UPDATE instance SET readback = 1");
+    posts(f, &f->room, 2);
+    archive(f);
+    ok(ledger_instance_readback(f->st, 1, 2, &f->e), &f->e);
+    assert_int_equal(sweep(f), 0);
+    posts(f, &f->room, 2);
+    archive(f);
+    assert_int_equal(sweep(f), 0);
+    ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), true, 2, &f->e), &f->e);
+    archive_of(f, 2, true);
+    assert_int_equal(sweep(f), 4);
 }
 
 static void who_left_is_forgotten_with_the_leave(void **state)
@@ -301,7 +471,12 @@ static void a_kill_leaves_whole_steps(void **state)
 #define CASES(f)                                                                                   \
     CASE(f, only_what_is_archived_goes), CASE(f, without_read_back_nothing_goes),                  \
         CASE(f, a_second_instance_holds_what_it_lacks), CASE(f, hashes_of_the_deleted_stay),       \
-        CASE(f, an_incident_stops_it_before_its_first_row),                                        \
+        CASE(f, an_incident_keeps_its_room_and_lets_others_go),                                    \
+        CASE(f, an_incident_without_a_room_keeps_more), CASE(f, a_late_record_frees_its_room),     \
+        CASE(f, a_new_instance_gets_what_was_kept),                                                \
+        CASE(f, what_an_optional_instance_misses_is_counted),                                      \
+        CASE(f, a_retired_optional_instance_lets_go),                                              \
+        CASE(f, full_read_back_counts_from_its_beginning),                                         \
         CASE(f, who_left_is_forgotten_with_the_leave), CASE(f, steps_add_up),                      \
         CASE(f, a_kill_leaves_whole_steps)
 
