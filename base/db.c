@@ -255,6 +255,30 @@ int db_run(struct db *db, const char *sql, const struct db_value *args, size_t n
     return 0;
 }
 
+static int run_in_turn(struct db *db, struct db_statement *st, const struct db_value *args,
+                       size_t n, size_t count, int64_t *changed, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = db->driver->run(db, st, args + i * n, n, &changed[i], e);
+    return rc;
+}
+
+int db_run_each(struct db *db, const char *sql, const struct db_value *args, size_t n, size_t count,
+                int64_t *changed, struct err *e)
+{
+    struct db_statement *st = NULL;
+    int rc = 0;
+    if (!db->in_txn)
+        return err_set(e, ERR_FAULT, "%s: several statements outside a transaction", db->name);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = ready(db, sql, args + i * n, n, &st, e);
+    if (rc == 0 && count > 0)
+        rc = (db->driver->run_each ? db->driver->run_each : run_in_turn)(db, st, args, n, count,
+                                                                         changed, e);
+    return spoil(db, rc);
+}
+
 int db_script(struct db *db, const char *sql, struct err *e)
 {
     int rc = usable(db, e);

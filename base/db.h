@@ -68,6 +68,11 @@ int db_savepoint_keep(struct db *db, struct err *e);
  * encoding, size). ERR_RETRY: connection, disk, lock time-out, serialisation. */
 int db_run(struct db *db, const char *sql, const struct db_value *args, size_t n, int64_t *changed,
            struct err *e);
+/* db_run for each of `count` lists of n values, in their order, within a transaction. PostgreSQL
+ * gets them without waiting for each answer. changed[i]: rows touched by list i. After an error
+ * what lies behind the list that failed was not run. */
+int db_run_each(struct db *db, const char *sql, const struct db_value *args, size_t n, size_t count,
+                int64_t *changed, struct err *e);
 /* Several statements separated by ';' without parameters: for schemas. */
 int db_script(struct db *db, const char *sql, struct err *e);
 

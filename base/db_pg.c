@@ -87,6 +87,21 @@ static void drain(struct pg *pg)
     }
 }
 
+/* As drain, to the end of a pipeline: NULL only parts two answers there. */
+static void drain_pipeline(struct pg *pg)
+{
+    for (int nulls = 0; nulls < 2;) {
+        OWN(own_result) PGresult *r = PQgetResult(pg->conn);
+        if (PQstatus(pg->conn) == CONNECTION_BAD) {
+            pg->base.broken = true;
+            return;
+        }
+        if (PQresultStatus(r) == PGRES_PIPELINE_SYNC)
+            return;
+        nulls = r ? 0 : nulls + 1;
+    }
+}
+
 static bool succeeded(const PGresult *r)
 {
     ExecStatusType status = PQresultStatus(r);
@@ -260,6 +275,57 @@ static int pg_run(struct db *db, struct db_statement *statement, const struct db
     *changed = 0;
     (void)text_i64(slice_of(PQcmdTuples(r)), changed);
     return 0;
+}
+
+static int send_each(struct pg *pg, const char *name, const struct db_value *args, size_t n,
+                     size_t count, struct err *e)
+{
+    struct parameters p;
+    for (size_t i = 0; i < count; i++) {
+        parameters_fill(&p, args + i * n, n);
+        if (!PQsendQueryPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1))
+            return failed(pg, NULL, e);
+    }
+    return PQpipelineSync(pg->conn) ? 0 : failed(pg, NULL, e);
+}
+
+/* The answers of a pipeline up to its end. What follows a statement that failed was not run. */
+static int answers(struct pg *pg, size_t count, int64_t *changed, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < count;) {
+        OWN(own_result) PGresult *r = PQgetResult(pg->conn);
+        if (!r && PQstatus(pg->conn) == CONNECTION_BAD)
+            return rc < 0 ? rc : failed(pg, NULL, e);
+        if (!r) /* the end of one statement's answer */
+            continue;
+        if (PQresultStatus(r) == PGRES_PIPELINE_SYNC)
+            return rc < 0 ? rc : err_set(e, ERR_FAULT, "%s: an answer is missing", pg->base.name);
+        if (rc == 0 && !succeeded(r))
+            rc = failed(pg, r, e);
+        changed[i] = 0;
+        if (rc == 0)
+            (void)text_i64(slice_of(PQcmdTuples(r)), &changed[i]);
+        i++;
+    }
+    return rc;
+}
+
+static int pg_run_each(struct db *db, struct db_statement *statement, const struct db_value *args,
+                       size_t n, size_t count, int64_t *changed, struct err *e)
+{
+    struct pg *pg = pg_of(db);
+    char name[16];
+    name_of((struct pg_statement *)statement, name);
+    if (!PQenterPipelineMode(pg->conn))
+        return failed(pg, NULL, e);
+    int rc = send_each(pg, name, args, n, count, e);
+    if (rc == 0)
+        rc = answers(pg, count, changed, e);
+    drain_pipeline(pg);
+    if (db->broken || PQexitPipelineMode(pg->conn))
+        return rc;
+    return rc < 0 ? rc : failed(pg, NULL, e);
 }
 
 static int pg_query(struct db *db, struct db_statement *statement, const struct db_value *args,
@@ -494,6 +560,7 @@ const struct db_driver pg_driver = {
     .rollback = pg_rollback,
     .prepare = pg_prepare,
     .run = pg_run,
+    .run_each = pg_run_each,
     .query = pg_query,
     .drop = pg_drop,
     .next = pg_next,

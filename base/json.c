@@ -220,7 +220,7 @@ static const struct json *first_repeated(struct json_doc *d, const struct json *
     if (object->count <= PAIRWISE_MAX) {
         for (const struct json *a = object->child; a; a = a->next)
             for (const struct json *b = a->next; b; b = b->next)
-                if (slice_eq(a->key, b->key))
+                if (a->key.n == b->key.n && memcmp(a->key.p, b->key.p, a->key.n) == 0)
                     return b;
         return NULL;
     }
@@ -411,8 +411,9 @@ const struct json *json_get(const struct json *object, const char *key)
 {
     if (!object || object->type != JSON_OBJECT)
         return NULL;
+    size_t n = strlen(key);
     for (const struct json *member = object->child; member; member = member->next)
-        if (slice_is(member->key, key))
+        if (member->key.n == n && memcmp(member->key.p, key, n) == 0)
             return member;
     return NULL;
 }

@@ -320,24 +320,25 @@ void hex_encode(const void *bytes, size_t n, char *out)
     out[2 * n] = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* The digit's value and 1; 0: no digit. Every record has a hash to be read. */
+static const uint8_t hex_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
 bool hex_decode(struct slice hex, void *out, size_t n)
 {
+    const unsigned char *from = (const unsigned char *)hex.p;
     unsigned char *to = out;
     if (hex.n % 2 || hex.n / 2 != n)
         return false;
     for (size_t i = 0; i < hex.n; i++)
-        if (hex_value(hex.p[i]) < 0)
+        if (!hex_values[from[i]])
             return false;
     for (size_t i = 0; i < n; i++)
-        to[i] = (unsigned char)(hex_value(hex.p[2 * i]) << 4 | hex_value(hex.p[2 * i + 1]));
+        to[i] =
+            (unsigned char)((hex_values[from[2 * i]] - 1) << 4 | (hex_values[from[2 * i + 1]] - 1));
     return true;
 }
 

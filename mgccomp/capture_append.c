@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TOGETHER = 128, MOVE_VALUES = 8 };
+
 /* As the sweep locks them; those without a row yet, which only another capture can meet, last. */
 static int by_lock(const void *a, const void *b)
 {
@@ -53,33 +55,65 @@ static int insert_stream(struct batch *b, struct stream *s, struct err *e)
     return rc;
 }
 
-static int update_stream(struct batch *b, const struct stream *s, struct err *e)
+/* Heads on their way into the database. By compare-and-swap: no row changed means that the head is
+ * not where it was. */
+struct moves {
+    struct db_value args[TOGETHER][MOVE_VALUES];
+    const struct stream *streams[TOGETHER];
+    size_t n;
+};
+
+static int send_moves(struct batch *b, struct moves *m, struct err *e)
 {
-    const struct slice hash = {(const char *)s->now.hash, SHA256_SIZE};
-    const struct slice start = {(const char *)s->start.hash, SHA256_SIZE};
-    int64_t changed = 0;
-    int rc = db_run(
-        b->t->db,
-        "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
-        " last_us = $5, name = COALESCE($8, name) WHERE id = $1 AND sequence = $6 AND hash = $7",
-        DB_ARGS(DB_I(s->id), DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us),
-                DB_I(s->start.sequence), DB_B(start), s->name.n ? DB_T(s->name) : DB_N),
-        &changed, e);
-    return rc < 0 || changed == 1 ? rc : lost_head(s, e);
+    int64_t changed[TOGETHER] = {0};
+    size_t n = m->n;
+    m->n = 0;
+    int rc = db_run_each(b->t->db,
+                         "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
+                         " last_us = $5, name = COALESCE($8, name)"
+                         " WHERE id = $1 AND sequence = $6 AND hash = $7",
+                         m->args[0], MOVE_VALUES, n, changed, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (changed[i] != 1)
+            rc = lost_head(m->streams[i], e);
+    }
+    return rc;
+}
+
+static int move_stream(struct batch *b, struct moves *m, const struct stream *s, struct err *e)
+{
+    const struct db_value args[MOVE_VALUES] = {
+        DB_I(s->id),
+        DB_I(s->now.sequence),
+        DB_B(((struct slice){(const char *)s->now.hash, SHA256_SIZE})),
+        DB_I(s->added),
+        DB_I(b->now_us),
+        DB_I(s->start.sequence),
+        DB_B(((struct slice){(const char *)s->start.hash, SHA256_SIZE})),
+        s->name.n ? DB_T(s->name) : DB_N,
+    };
+    memcpy(m->args[m->n], args, sizeof args);
+    m->streams[m->n++] = s;
+    return m->n < TOGETHER ? 0 : send_moves(b, m, e);
 }
 
 static int write_streams(struct batch *b, struct err *e)
 {
+    struct moves moves = {.n = 0};
+    size_t i = 0;
+    int rc = 0;
     qsort(b->touched, b->touched_n, sizeof b->touched[0], by_lock);
-    for (size_t i = 0; i < b->touched_n; i++) {
-        struct stream *s = b->touched[i];
-        if (s->added == 0)
-            continue; /* duplicates only */
-        int rc = s->id ? update_stream(b, s, e) : insert_stream(b, s, e);
-        if (rc < 0)
-            return rc;
+    for (; rc == 0 && i < b->touched_n && b->touched[i]->id; i++) {
+        if (b->touched[i]->added > 0) /* not duplicates only */
+            rc = move_stream(b, &moves, b->touched[i], e);
     }
-    return 0;
+    if (rc == 0)
+        rc = send_moves(b, &moves, e);
+    for (; rc == 0 && i < b->touched_n; i++) {
+        if (b->touched[i]->added > 0)
+            rc = insert_stream(b, b->touched[i], e);
+    }
+    return rc;
 }
 
 static void describe(const struct batch *b, const struct finding *f, char object[64],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Joins of a batch are appended in bulk, with their leave when it is in the same batch; the first
- * leave of a person in a batch also ends what earlier batches left open.
+ * leave of a person in a batch also ends what earlier batches left open, before that.
  */
 #include "mgccomp/presence.h"
 
@@ -9,11 +9,14 @@
 
 #include <string.h>
 
+enum { TOGETHER = 128 };
+
 /* A person in a stream, as far as this batch is concerned. */
 struct person {
     const struct presence_event *who;
-    size_t open;         /* 1 + index of the newest interval of the batch; 0: none */
-    bool earlier_closed; /* what earlier batches left open has been ended */
+    size_t open;                        /* 1 + index of the batch's newest interval; 0: none */
+    const struct presence_event *leave; /* the first of the batch */
+    int64_t ended;                      /* intervals of earlier batches that it ended */
 };
 
 struct interval {
@@ -27,12 +30,15 @@ struct sheet {
     size_t mask;
     struct interval *intervals;
     size_t n;
+    struct person **leaving;
+    size_t leaving_n;
 };
 
 static void sheet_done(struct sheet *s)
 {
     free(s->people);
     free(s->intervals);
+    free(s->leaving);
 }
 
 static int sheet_init(struct sheet *s, size_t events, struct err *e)
@@ -43,7 +49,9 @@ static int sheet_init(struct sheet *s, size_t events, struct err *e)
     s->mask = size - 1;
     s->people = calloc(size, sizeof *s->people);
     s->intervals = calloc(events, sizeof *s->intervals);
-    return s->people && s->intervals ? 0 : err_memory(e, "noting who is in which room");
+    s->leaving = calloc(events, sizeof(struct person *));
+    return s->people && s->intervals && s->leaving ? 0
+                                                   : err_memory(e, "noting who is in which room");
 }
 
 static bool same_person(const struct presence_event *a, const struct presence_event *b)
@@ -78,14 +86,42 @@ static void join(struct sheet *s, const struct presence_event *v)
     p->open = ++s->n;
 }
 
-static int end_earlier(struct db *db, const struct presence_event *v, int64_t *ended, struct err *e)
+static void note_leave(struct sheet *s, const struct presence_event *v)
 {
-    return db_run(
-        db,
-        "UPDATE presence SET left_at = $4 WHERE stream = $1 AND participant = $2"
-        " AND endpoint = $3 AND joined < $4 AND left_at IS NULL",
-        DB_ARGS(DB_I(v->stream), DB_T(v->participant), DB_T(v->endpoint), DB_I(v->sequence)), ended,
-        e);
+    struct person *p = person_of(s, v);
+    if (p->leave)
+        return;
+    p->leave = v;
+    s->leaving[s->leaving_n++] = p;
+}
+
+static int end_some(struct db *db, struct person *const *people, size_t n, struct err *e)
+{
+    struct db_value args[TOGETHER][4];
+    int64_t ended[TOGETHER] = {0};
+    for (size_t i = 0; i < n; i++) {
+        const struct presence_event *v = people[i]->leave;
+        const struct db_value list[4] = {DB_I(v->stream), DB_T(v->participant), DB_T(v->endpoint),
+                                         DB_I(v->sequence)};
+        memcpy(args[i], list, sizeof list);
+    }
+    int rc = db_run_each(db,
+                         "UPDATE presence SET left_at = $4 WHERE stream = $1 AND participant = $2"
+                         " AND endpoint = $3 AND joined < $4 AND left_at IS NULL",
+                         args[0], 4, n, ended, e);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        people[i]->ended = ended[i];
+    return rc;
+}
+
+/* Before anything of this batch is in the table, and in one go. */
+static int end_earlier(struct sheet *s, struct db *db, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < s->leaving_n; i += TOGETHER)
+        rc = end_some(db, s->leaving + i, s->leaving_n - i < TOGETHER ? s->leaving_n - i : TOGETHER,
+                      e);
+    return rc;
 }
 
 static int leave_without_join(struct db *db, const struct presence_event *v, struct err *e)
@@ -103,11 +139,8 @@ static int leave_without_join(struct db *db, const struct presence_event *v, str
 static int leave(struct sheet *s, struct db *db, const struct presence_event *v, struct err *e)
 {
     struct person *p = person_of(s, v);
-    int64_t ended = 0;
-    int rc = p->earlier_closed ? 0 : end_earlier(db, v, &ended, e);
-    if (rc < 0)
-        return rc;
-    p->earlier_closed = true;
+    int64_t ended = p->ended;
+    p->ended = 0;
     for (; p->open; p->open = s->intervals[p->open - 1].before) {
         s->intervals[p->open - 1].left_at = v->sequence;
         ended++;
@@ -186,6 +219,12 @@ int presence_write(struct db *db, const struct presence_event *events, size_t n,
     if (n == 0)
         return 0;
     int rc = sheet_init(&s, n, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (!events[i].late && !events[i].join)
+            note_leave(&s, &events[i]);
+    }
+    if (rc == 0)
+        rc = end_earlier(&s, db, e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (events[i].late)
             continue;

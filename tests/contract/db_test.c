@@ -301,6 +301,74 @@ static void one_statement_many_times(void **state)
     assert_int_equal(db_int(p->db, text, DB_NO_ARGS, 0, &n, &p->e), ERR_FAULT);
 }
 
+static void end_backend(struct place *p, int64_t pid)
+{
+    struct db *killer = open_at(p, 0);
+    int64_t n;
+    ok(db_int(killer, "SELECT pg_terminate_backend(CAST($1 AS integer), 5000)", DB_ARGS(DB_I(pid)),
+              0, &n, &p->e),
+       &p->e);
+    assert_int_equal(n, 1);
+    db_close(killer);
+}
+
+static const char update[] = "UPDATE t SET i = i + $2, s = $3 WHERE k = $1";
+
+static void many_lists_in_one_go(void **state)
+{
+    enum { N = 1000 };
+    static struct db_value lists[N][3];
+    static int64_t changed[N];
+    struct place *p = *state;
+    for (int64_t k = 0; k < N; k++) {
+        const struct db_value list[3] = {DB_I(k), DB_I(k), k % 2 ? DB_T(SLICE("odd")) : DB_N};
+        memcpy(lists[k], list, sizeof list);
+    }
+    assert_int_equal(db_run_each(p->db, update, lists[0], 3, N, changed, &p->e), ERR_FAULT);
+    ok(db_begin(p->db, &p->e), &p->e);
+    for (int64_t k = 0; k < N / 2; k++)
+        ok(put(p, k, DB_I(100), DB_N, DB_N), &p->e);
+    ok(db_run_each(p->db, update, lists[0], 3, N, changed, &p->e), &p->e);
+    ok(db_run_each(p->db, update, lists[0], 3, 0, changed, &p->e), &p->e);
+    ok(db_commit(p->db, &p->e), &p->e);
+    for (int64_t k = 0; k < N; k++)
+        assert_int_equal(changed[k], k < N / 2);
+    int64_t sum = 0;
+    ok(db_int(p->db, "SELECT CAST(sum(i) AS bigint) FROM t", DB_NO_ARGS, 0, &sum, &p->e), &p->e);
+    assert_int_equal(sum, 500 * 100 + 499 * 500 / 2);
+    ok(db_int(p->db, "SELECT count(*) FROM t WHERE s = 'odd'", DB_NO_ARGS, 0, &sum, &p->e), &p->e);
+    assert_int_equal(sum, 250);
+}
+
+/* The one in the middle is refused: the transaction is spoilt, the handle goes on behind it. */
+static void one_of_many_lists_fails(void **state)
+{
+    struct place *p = *state;
+    int64_t changed[3] = {0};
+    const struct db_value refused[3][3] = {
+        {DB_I(1), DB_I(1), DB_N}, {DB_I(2), DB_I(12), DB_N}, {DB_I(3), DB_I(1), DB_N}};
+    const struct db_value ill[1][3] = {{DB_I(1), DB_I(1), DB_T(SLICE("\xff"))}};
+    ok(db_begin(p->db, &p->e), &p->e);
+    for (int64_t k = 1; k <= 3; k++)
+        ok(put(p, k, DB_I(1), DB_N, DB_N), &p->e);
+    ok(db_savepoint(p->db, &p->e), &p->e);
+    assert_int_equal(db_run_each(p->db, update, refused[0], 3, 3, changed, &p->e), ERR_REJECTED);
+    assert_int_equal(put(p, 9, DB_N, DB_N, DB_N), ERR_FAULT);
+    ok(db_savepoint_undo(p->db, &p->e), &p->e);
+    assert_int_equal(db_run_each(p->db, update, ill[0], 3, 1, changed, &p->e), ERR_REJECTED);
+    db_rollback(p->db);
+    assert_int_equal(count(p), 0);
+    ok(put(p, 9, DB_N, DB_N, DB_N), &p->e);
+    if (p->kind != DB_POSTGRES)
+        return;
+    int64_t pid;
+    ok(db_int(p->db, "SELECT pg_backend_pid()", DB_NO_ARGS, 0, &pid, &p->e), &p->e);
+    ok(db_begin(p->db, &p->e), &p->e);
+    end_backend(p, pid);
+    assert_int_equal(db_run_each(p->db, update, refused[0], 3, 1, changed, &p->e), ERR_RETRY);
+    assert_true(db_broken(p->db));
+}
+
 static void rows_left_unread(void **state)
 {
     struct place *p = *state;
@@ -428,18 +496,6 @@ static void migrations_run_once(void **state)
     ok(db_migrate(p->db, "other", NULL, 0, &p->e), &p->e);
     db_close(reader);
 }
-
-static void end_backend(struct place *p, int64_t pid)
-{
-    struct db *killer = open_at(p, 0);
-    int64_t n;
-    ok(db_int(killer, "SELECT pg_terminate_backend(CAST($1 AS integer), 5000)", DB_ARGS(DB_I(pid)),
-              0, &n, &p->e),
-       &p->e);
-    assert_int_equal(n, 1);
-    db_close(killer);
-}
-
 static void broken_connection(void **state)
 {
     struct place *p = *state;
@@ -596,6 +652,7 @@ static void class_tables(void **state)
         CASE(kind, place, conflicts_and_refusals), CASE(kind, place, transactions_are_whole),      \
         CASE(kind, place, savepoints_undo_one_row), CASE(kind, place, copy_ten_thousand),          \
         CASE(kind, place, copy_refused), CASE(kind, place, one_statement_many_times),              \
+        CASE(kind, place, many_lists_in_one_go), CASE(kind, place, one_of_many_lists_fails),       \
         CASE(kind, place, rows_left_unread), CASE(kind, place, snapshot_stands_still),             \
         CASE(kind, place, locks_exclude_and_end), CASE(kind, place, writers_wait_for_each_other),  \
         CASE(kind, place, migrations_run_once), CASE(kind, place, broken_connection),              \
