@@ -21,13 +21,13 @@ static bool data_error(int class)
     return class == ERR_REJECTED || class == ERR_CONFLICT;
 }
 
-/* `once` keys are random, so that each record touches another page of their index: a cache that
- * holds those pages, and a log long enough that a page is written back once for many records. */
+/* A log long enough that a page of an index is written back once for many records. What is read
+ * again soon is little: the ends of the streams in use. */
 static int tune(struct db *db, int flags, struct err *e)
 {
     if (db_kind(db) != DB_SQLITE || flags & DB_READ_ONLY)
         return 0;
-    return db_script(db, "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8000", e);
+    return db_script(db, "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 8000", e);
 }
 
 static int open_handle(struct store **out, const char *url, int flags, struct err *e)
