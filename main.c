@@ -149,6 +149,16 @@ static int cmd_adapter_list(struct app_io *io, int argc, char **argv)
     return with_staging(io, argc, argv, adapter_list_command);
 }
 
+static int cmd_adapter_pause(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, adapter_pause_command);
+}
+
+static int cmd_adapter_resume(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, adapter_resume_command);
+}
+
 static int cmd_adapter_retire(struct app_io *io, int argc, char **argv)
 {
     return with_staging(io, argc, argv, adapter_retire_command);
@@ -317,6 +327,11 @@ static const struct app_command commands[] = {
      APP_REMOTE, cmd_adapter_add, NULL},
     {"adapter list", "feed", "[--json]", "adapter instances and how far each has come", APP_REMOTE,
      cmd_adapter_list, NULL},
+    {"adapter pause", "feed", "NAME --reason TEXT",
+     "begin no delivery by it until it is resumed; nothing it must have is deleted", APP_REMOTE,
+     cmd_adapter_pause, NULL},
+    {"adapter resume", "feed", "NAME", "deliver by it again, also after it failed", APP_REMOTE,
+     cmd_adapter_resume, NULL},
     {"adapter retire", "feed", "NAME --reason TEXT", "no longer require an adapter instance",
      APP_REMOTE, cmd_adapter_retire, NULL},
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `holdfast adapter add|list|retire`: which instances must have every record before it may go. */
+/* `holdfast adapter add|list|pause|resume|retire`: which instances must have every record before it
+ * may go. */
 #include "adapters/host/archiver.h"
 #include "adapters/host/options.h"
 #include "base/clock.h"
@@ -72,7 +73,9 @@ static void as_json(struct buf *b, const struct ledger_instance *i)
     json_put_i64(b, "archived", i->archived);
     json_put_i64(b, "batches", i->batches);
     json_put_i64(b, "failures", i->failures);
+    json_put_i64(b, "missed", i->missed);
     json_put_string(b, "last_error", slice_of(i->last_error));
+    json_put_string(b, "reason", slice_of(i->reason));
     buf_char(b, '}');
 }
 
@@ -81,6 +84,10 @@ static void as_line(struct buf *b, const struct ledger_instance *i)
     buf_format(b, "%-16s %-10s %-8s %-12s %-9s %10" PRId64 " %8" PRId64, i->name, i->module,
                i->state, i->required ? "required" : "not required", readback_name(i->readback),
                i->archived, i->batches);
+    if (i->reason[0])
+        buf_format(b, "  because %s", i->reason);
+    if (i->missed)
+        buf_format(b, "  missed %" PRId64 ": deleted before it took them", i->missed);
     if (i->failures)
         buf_format(b, "  %" PRId64 " tries failed: %s", i->failures, i->last_error);
     else if (i->last_error[0])
@@ -143,7 +150,11 @@ int adapter_list_command(struct app_io *io, struct staging *st, int argc, char *
     return APP_OK;
 }
 
-int adapter_retire_command(struct app_io *io, struct staging *st, int argc, char **argv)
+/* One NAME, and a reason that says something. */
+static int with_reason(struct app_io *io, struct staging *st, int argc, char **argv,
+                       const char *usage,
+                       int change(struct staging *st, struct slice name, struct slice reason,
+                                  struct err *e))
 {
     const char *reason = NULL;
     const struct app_option known[] = {{"reason", &reason, NULL}, {0}};
@@ -153,13 +164,45 @@ int adapter_retire_command(struct app_io *io, struct staging *st, int argc, char
     if (rc < 0)
         return app_fail(io, &e);
     if (operands != 1 || !reason || !slice_trim(slice_of(reason)).n)
-        return misused(io, "retire NAME --reason TEXT");
+        return misused(io, usage);
     if (!utf8_valid(slice_of(reason)))
         rc = err_set(&e, ERR_CONFIG, "the reason is not UTF-8");
     if (rc == 0)
-        rc = ledger_retire(st, slice_of(argv[0]), slice_of(reason), &e);
+        rc = change(st, slice_of(argv[0]), slice_of(reason), &e);
+    return rc < 0 ? app_fail(io, &e) : APP_OK;
+}
+
+int adapter_pause_command(struct app_io *io, struct staging *st, int argc, char **argv)
+{
+    int code = with_reason(io, st, argc, argv, "pause NAME --reason TEXT", ledger_pause);
+    if (code == APP_OK)
+        (void)fprintf(io->out,
+                      "paused %s: it begins no attempt, and nothing that it must have is deleted."
+                      " Type: holdfast adapter resume %s\n",
+                      argv[0], argv[0]);
+    return code;
+}
+
+int adapter_resume_command(struct app_io *io, struct staging *st, int argc, char **argv)
+{
+    static const struct app_option none[] = {{0}};
+    struct err e = {0};
+    int operands = 0;
+    int rc = app_options(none, argc, argv, &operands, &e);
+    if (rc == 0 && operands != 1)
+        return misused(io, "resume NAME");
+    if (rc == 0)
+        rc = ledger_resume(st, slice_of(argv[0]), &e);
     if (rc < 0)
         return app_fail(io, &e);
-    (void)fprintf(io->out, "retired %s: records no longer wait for it\n", argv[0]);
+    (void)fprintf(io->out, "resumed %s: it is tried again at once\n", argv[0]);
     return APP_OK;
+}
+
+int adapter_retire_command(struct app_io *io, struct staging *st, int argc, char **argv)
+{
+    int code = with_reason(io, st, argc, argv, "retire NAME --reason TEXT", ledger_retire);
+    if (code == APP_OK)
+        (void)fprintf(io->out, "retired %s: records no longer wait for it\n", argv[0]);
+    return code;
 }

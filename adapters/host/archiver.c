@@ -118,6 +118,17 @@ static int keep_row(void *arg, const struct ledger_instance *i, struct err *e)
     return 0;
 }
 
+/* A person who resumes an instance has mended its cause: no pause for what failed before. */
+static void refresh(struct runner *r, const struct ledger_instance *row)
+{
+    if (strcmp(r->row.state, "active") != 0 && strcmp(row->state, "active") == 0) {
+        r->next_ms = 0;
+        backoff_reset(&r->backoff);
+    }
+    r->row = *row;
+    r->present = true;
+}
+
 static void drop_absent(struct archiver *a)
 {
     for (size_t i = a->runner_count; i-- > 0;) {
@@ -145,8 +156,7 @@ static int look(struct archiver *a, struct err *e)
     for (size_t i = 0; i < rows->n; i++) {
         struct runner *r = runner_of(a, rows->all[i].id);
         if (r) {
-            r->row = rows->all[i];
-            r->present = true;
+            refresh(r, &rows->all[i]);
         } else if (!a->context.stopping) {
             int failed = begin_instance(a, &rows->all[i], e);
             rc = failed < 0 ? failed : rc;

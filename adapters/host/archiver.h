@@ -38,10 +38,13 @@ void archiver_drain(struct archiver *a, bool draining);
 /* `holdfast worker`: started by the archiver only, speaks over descriptor 3. */
 int worker_main(int argc, char **argv);
 
-/* `holdfast adapter add NAME`, `list [--json]`, `retire NAME --reason TEXT`. */
+/* `holdfast adapter add NAME`, `list [--json]`, `pause NAME --reason TEXT`, `resume NAME`, `retire
+ * NAME --reason TEXT`. */
 int adapter_add_command(struct app_io *io, struct staging *st, struct conf *conf,
                         const char *modules_dir, int argc, char **argv);
 int adapter_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int adapter_pause_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int adapter_resume_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int adapter_retire_command(struct app_io *io, struct staging *st, int argc, char **argv);
 
 #endif

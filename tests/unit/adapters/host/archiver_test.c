@@ -259,6 +259,54 @@ static void a_wrong_set_up_stops_the_instance_until_a_restart(void **state)
     rig_await(r, "SELECT count(*) FROM instance WHERE archived = 2", 3);
 }
 
+typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
+
+static int type(struct rig *r, command_fn *command, const char *name, const char *reason)
+{
+    char words[3][40] = {"", "--reason", ""};
+    char *argv[] = {words[0], words[1], words[2], NULL};
+    OWN(own_file) FILE *out = fopen("/dev/null", "w");
+    struct app_io io = {.out = out, .err = out};
+    (void)snprintf(words[0], sizeof words[0], "%s", name);
+    (void)snprintf(words[2], sizeof words[2], "%s", reason ? reason : "");
+    argv[reason ? 3 : 1] = NULL;
+    return command(&io, r->st, reason ? 3 : 1, argv);
+}
+
+/* Also over a restart; and a resumed one does not wait out the pause of an earlier failure. */
+static void a_paused_adapter_makes_no_attempt_and_holds_the_low_water(void **state)
+{
+    struct rig *r = *state;
+    int64_t rows = 0;
+    CONF(r, "a", "b");
+    rig_start(r);
+    rig_posts(r, &r->room, 1);
+    rig_await(r, "SELECT count(*) FROM instance WHERE archived = 1", 2);
+    assert_int_equal(type(r, adapter_pause_command, "a", ""), APP_USAGE);
+    assert_int_equal(type(r, adapter_pause_command, "c", "away"), APP_FAILED);
+    assert_int_equal(type(r, adapter_pause_command, "a", "away"), APP_OK);
+    assert_int_equal(type(r, adapter_pause_command, "a", "away"), APP_FAILED);
+    assert_string_equal(rig_instance(r, "a").reason, "away");
+    rig_stop(r);
+    rig_start(r);
+    rig_posts(r, &r->room, 2);
+    rig_await(r, "SELECT archived FROM instance WHERE name = 'b'", 3);
+    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    assert_int_equal(rows, 1);
+    assert_int_equal(rig_number(r, "SELECT count(*) FROM batch WHERE instance = 1"), 1);
+    assert_string_equal(rig_instance(r, "a").state, "paused");
+    rig_mode(r, "a", "config");
+    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_OK);
+    rig_await(r, "SELECT count(*) FROM instance WHERE state = 'failed'", 1);
+    rig_mode(r, "a", "");
+    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_OK);
+    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_FAILED);
+    rig_await(r, "SELECT archived FROM instance WHERE name = 'a'", 3);
+    assert_string_equal(rig_instance(r, "a").reason, "");
+    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    assert_int_equal(rows, 2);
+}
+
 static void faults_in_a_row_park(void **state)
 {
     struct rig *r = *state;
@@ -413,6 +461,7 @@ int main(int argc, char **argv)
         CASE(&sqlite, a_rejected_batch_is_parked_and_others_go_on),
         CASE(&sqlite, damage_found_by_the_read_back_parks),
         CASE(&sqlite, a_wrong_set_up_stops_the_instance_until_a_restart),
+        CASE(&sqlite, a_paused_adapter_makes_no_attempt_and_holds_the_low_water),
         CASE(&sqlite, faults_in_a_row_park),
         CASE(&sqlite, trouble_of_the_machine_is_shown),
         CASE(&sqlite, time_alone_cuts_a_batch),
