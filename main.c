@@ -144,6 +144,13 @@ static int cmd_adapter_add(struct app_io *io, int argc, char **argv)
     return adapter_add_command(io, st, h->settings->conf, h->settings->modules, argc, argv);
 }
 
+static int cmd_adapter_describe(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+
+    return adapter_describe_command(io, h->settings->modules, argc, argv);
+}
+
 static int cmd_adapter_list(struct app_io *io, int argc, char **argv)
 {
     return with_staging(io, argc, argv, adapter_list_command);
@@ -325,6 +332,9 @@ static const struct app_command commands[] = {
     {"queue resume", "feed", "", "capture goes on", APP_REMOTE, cmd_queue_resume, NULL},
     {"adapter add", "feed", "NAME", "require delivery by the adapter section NAME from now on",
      APP_REMOTE, cmd_adapter_add, NULL},
+    {"adapter describe", "feed", "MODULE",
+     "the options of an adapter module, as a section to fill in", APP_LOCAL, cmd_adapter_describe,
+     NULL},
     {"adapter list", "feed", "[--json]", "adapter instances and how far each has come", APP_REMOTE,
      cmd_adapter_list, NULL},
     {"adapter pause", "feed", "NAME --reason TEXT",

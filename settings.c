@@ -63,7 +63,10 @@ const struct conf_section settings_sections[] = {
     {"kafka", "The queue of the services set-up.", kafka_options},
     {"chat-server", "The chat server.", chat_options},
     {"capture", "From the queue to the staging database.", capture_options},
-    {"adapter *", "One section for each adapter instance: `module = NAME`, then options.", NULL},
+    {"adapter *",
+     "One section for each adapter instance: `module = NAME`, then its options, which `holdfast "
+     "adapter describe NAME` lists.",
+     NULL},
     {0},
 };
 

@@ -14,8 +14,9 @@
  * Forbidden in a module: signal handlers, exit, abort on input, chdir, umask, setlocale, writing to
  * standard output, threads that outlive a call. The host sets LC_CTYPE to C.UTF-8 before loading.
  *
- * Every struct begins with its size as its author compiled it; new members are only ever appended,
- * so test `size` before using a member later than version 0.9's.
+ * Structs that begin with `size` carry their size as their author compiled it, and only ever grow
+ * at their end: test `size` before using a member later than version 0.9's. Those without (texts,
+ * options, values, participants, facts) stand in arrays and never change.
  */
 #ifndef MGC_ADAPTER_H
 #define MGC_ADAPTER_H
@@ -182,6 +183,11 @@ struct mgc_host {
     int32_t (*settle)(void *context, uint64_t first, uint64_t last, int32_t verdict,
                       const struct mgc_fact *facts, uint32_t fact_count, const char *text,
                       struct mgc_error *e);
+    /* Opens attachment n, from 0, of the record that next gave last: *fd reads its bytes, can't be
+     * written, and is the module's to close. MGC_NOT_FOUND: the record has no such attachment, or
+     * its bytes are not kept; this version keeps none. */
+    int32_t (*open_attachment)(void *context, const struct mgc_record *record, uint32_t n,
+                               int32_t *fd, struct mgc_error *e);
 };
 
 enum {

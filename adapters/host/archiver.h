@@ -16,6 +16,9 @@
 extern const struct conf_option
     archiver_common_options[]; /* module, required, interval, records, bytes, deadline */
 
+/* `holdfast adapter describe MODULE`: a section for it, every option with its default. */
+int adapter_describe_command(struct app_io *io, const char *modules_dir, int argc, char **argv);
+
 struct archiver_options {
     struct staging *staging;
     struct conf *conf;       /* sections "adapter NAME" */

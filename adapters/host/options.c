@@ -142,6 +142,15 @@ static int ask(struct adapter_options *o, const char *program, enum wire_do what
     return rc;
 }
 
+static int find_file(struct adapter_options *o, const char *modules_dir, struct err *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/mgc_%s.so", modules_dir, o->module_name);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return err_set(e, ERR_CONFIG, "the folder of modules has too long a name");
+    return realpath(path, o->path) ? 0 : err_errno(e, ERR_CONFIG, "module %s", path);
+}
+
 static int find_module(struct adapter_options *o, struct conf *conf, const char *section,
                        const char *modules_dir, struct err *e)
 {
@@ -149,13 +158,8 @@ static int find_module(struct adapter_options *o, struct conf *conf, const char 
     if (!module.p || !slice_copy(module, o->module_name, sizeof o->module_name) ||
         strchr(o->module_name, '/'))
         return err_set(e, ERR_CONFIG, "[%s]: 'module' is missing, or no module's name", section);
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/mgc_%s.so", modules_dir, o->module_name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return err_set(e, ERR_CONFIG, "the folder of modules has too long a name");
-    if (!realpath(path, o->path))
-        return err_errno(e, ERR_CONFIG, "[%s]: module %s", section, path);
-    return 0;
+    int rc = find_file(o, modules_dir, e);
+    return rc == 0 ? 0 : err_wrap(e, "[%s]", section);
 }
 
 static int resolve(struct adapter_options *o, struct conf *conf, const char *section, struct err *e)
@@ -196,6 +200,33 @@ int adapter_options_load(struct adapter_options **out, struct conf *conf, const 
     rc = ask(o, program, WIRE_CHECK, e);
     if (rc < 0)
         return err_wrap(e, "[%s]", section);
+    *out = o;
+    o = NULL;
+    return 0;
+}
+
+static int find_described(struct adapter_options *o, const char *module, const char *modules_dir,
+                          struct err *e)
+{
+    if (strchr(module, '/'))
+        return realpath(module, o->path) ? 0 : err_errno(e, ERR_CONFIG, "module %s", module);
+    if (!slice_copy(slice_of(module), o->module_name, sizeof o->module_name))
+        return err_set(e, ERR_CONFIG, "%.80s...: no module's name", module);
+    return find_file(o, modules_dir, e);
+}
+
+int adapter_options_describe(struct adapter_options **out, const char *module,
+                             const char *modules_dir, const char *program, struct err *e)
+{
+    OWN(own_adapter_options) struct adapter_options *o = calloc(1, sizeof *o);
+    if (!o)
+        return err_memory(e, "a module's options");
+    arena_init(&o->arena, 0);
+    int rc = find_described(o, module, modules_dir, e);
+    if (rc == 0)
+        rc = ask(o, program, WIRE_DESCRIBE, e);
+    if (rc < 0)
+        return rc;
     *out = o;
     o = NULL;
     return 0;

@@ -30,6 +30,11 @@ void adapter_options_free(struct adapter_options *o); /* NULL allowed */
 int adapter_options_load(struct adapter_options **out, struct conf *conf, const char *name,
                          const char *modules_dir, const char *program, struct err *e);
 
+/* Asks a module what it is: module is its name, or with a '/' the path of a file. Only module,
+ * module_name and path are filled in. Errors as above. */
+int adapter_options_describe(struct adapter_options **out, const char *module,
+                             const char *modules_dir, const char *program, struct err *e);
+
 /* Fills a task's options. */
 void adapter_options_task(const struct adapter_options *o, struct wire_task *t);
 

@@ -129,6 +129,16 @@ static int32_t host_settle(void *context, uint64_t first, uint64_t last, int32_t
     return rc == MGC_OK ? MGC_OK : say(me, rc, line);
 }
 
+static int32_t host_open_attachment(void *context, const struct mgc_record *record, uint32_t n,
+                                    int32_t *fd, struct mgc_error *me)
+{
+    (void)context;
+    (void)record;
+    (void)n;
+    (void)fd;
+    return say(me, MGC_NOT_FOUND, "the bytes of attachments are not kept");
+}
+
 /* The options arrive in the order of the table that was described; a module replaced meanwhile by
  * one with another table must not get them. */
 static int set_values(struct guest *g, struct err *e)
@@ -290,7 +300,8 @@ int worker_main(int argc, char **argv)
                                .log = host_log,
                                .next = host_next,
                                .rewind = host_rewind,
-                               .settle = host_settle};
+                               .settle = host_settle,
+                               .open_attachment = host_open_attachment};
     if (!g.doc)
         return MISUSED;
     int32_t rc = work(&g, argv[1], &me);

@@ -219,6 +219,22 @@ static int32_t misbehave_settling(struct plain *p, const struct mgc_batch *b, st
     return settle_all(p, b, e);
 }
 
+/* MGC_OK: the host has no attachment for any record, says so, and hands out no descriptor. */
+static int32_t look_for_attachments(struct plain *p, struct mgc_error *e)
+{
+    const struct mgc_host *h = p->host;
+    const struct mgc_record *r;
+    if (h->size < offsetof(struct mgc_host, open_attachment) + sizeof h->open_attachment)
+        return fail(e, MGC_CONFIG, "the host is older than attachments");
+    int32_t rc = h->rewind(h->context, e);
+    while (rc == MGC_OK && (rc = h->next(h->context, &r, e)) == MGC_OK) {
+        int32_t fd = -1;
+        if (h->open_attachment(h->context, r, 0, &fd, e) != MGC_NOT_FOUND || fd != -1)
+            return fail(e, MGC_CONFIG, "an attachment that nobody sent");
+    }
+    return rc == MGC_END ? MGC_OK : rc;
+}
+
 static int32_t on_deliver(void *instance, const struct mgc_batch *b, struct mgc_error *e)
 {
     struct plain *p = instance;
@@ -226,7 +242,9 @@ static int32_t on_deliver(void *instance, const struct mgc_batch *b, struct mgc_
     p->host->log(p->host->context, 0, "delivering");
     if (misbehave_before(p, b, &rc, e))
         return rc;
-    rc = publish(p, b, e);
+    rc = is_mode(p, "attachments") ? look_for_attachments(p, e) : MGC_OK;
+    if (rc == MGC_OK)
+        rc = publish(p, b, e);
     if (rc == MGC_OK && is_mode(p, "crash-published"))
         raise(SIGKILL);
     if (rc == MGC_OK)

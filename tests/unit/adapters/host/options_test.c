@@ -114,6 +114,8 @@ static struct spoken command(struct rig *r, const char *which, int argc, char **
     struct app_io io = {.out = out, .err = err};
     if (strcmp(which, "add") == 0)
         s.rc = adapter_add_command(&io, r->st, r->conf, HOLDFAST_ABI_MODULES, argc, argv);
+    else if (strcmp(which, "describe") == 0)
+        s.rc = adapter_describe_command(&io, HOLDFAST_ABI_MODULES, argc, argv);
     else if (strcmp(which, "list") == 0)
         s.rc = adapter_list_command(&io, r->st, argc, argv);
     else
@@ -165,6 +167,32 @@ static void commands_add_list_and_retire(void **state)
     assert_non_null(strstr(s.out, "retired"));
     s = SAY(r, "add", a);
     assert_non_null(strstr(s.err, "was added before"));
+}
+
+static char plain[] = "plain";
+static char plain_file[] = HOLDFAST_ABI_MODULES "/mgc_plain.so";
+static char missing[] = "no-such-module";
+
+static void a_module_is_described(void **state)
+{
+    struct rig *r = *state;
+    struct spoken s = SAY(r, "describe", plain);
+    assert_int_equal(s.rc, APP_OK);
+    assert_non_null(strstr(s.out, "# plain 1: one text file a batch. Read-back: full.\n"));
+    assert_non_null(strstr(s.out, "#[adapter NAME]\n"));
+    assert_non_null(strstr(s.out, "#module = plain\n"));
+    assert_non_null(strstr(s.out, "# Folder of the files.\n"));
+    assert_non_null(strstr(s.out, "; required)\n#directory =\n"));
+    assert_non_null(strstr(s.out, "#interval = 15m\n"));
+    struct spoken again = SAY(r, "describe", plain_file);
+    assert_string_equal(again.out, s.out);
+    s = SAY(r, "describe", missing);
+    assert_int_equal(s.rc, APP_USAGE);
+    assert_non_null(strstr(s.err, "mgc_no-such-module.so"));
+    s = SAY(r, "describe", plain, plain_file);
+    assert_int_equal(s.rc, APP_USAGE);
+    s = SAY(r, "describe", json);
+    assert_int_equal(s.rc, APP_USAGE);
 }
 
 static void a_command_adds_to_a_running_archiver(void **state)
@@ -223,6 +251,7 @@ int main(int argc, char **argv)
         CASE(&rig, options_are_checked_with_file_and_line),
         CASE(&rig, what_is_written_arrives),
         CASE(&rig, commands_add_list_and_retire),
+        CASE(&rig, a_module_is_described),
         CASE(&rig, a_command_adds_to_a_running_archiver),
         CASE(&rig, rows_and_sections_must_agree),
     };
