@@ -242,7 +242,6 @@ static void what_cant_be_read_does_not_stop_the_partition(void **state)
 static void two_captures_share_and_take_over(void **state)
 {
     struct fixture *f = *state;
-    OWN(own_db) struct db *db = NULL;
     struct staging *other = NULL;
     struct capture *second = NULL;
     struct staging *mine = f->st;

@@ -150,9 +150,11 @@ static void commands_add_list_and_retire(void **state)
     s = SAY(r, "add", json);
     assert_int_equal(s.rc, APP_USAGE);
     s = SAY(r, "list", json);
-    assert_string_equal(s.out, "{\"adapters\":[{\"name\":\"a\",\"module\":\"plain\",\"state\":"
-                               "\"active\",\"required\":true,\"readback\":\"full\",\"archived\":0,"
-                               "\"batches\":0,\"failures\":0,\"last_error\":\"\"}]}\n");
+    assert_string_equal(
+        s.out,
+        "{\"adapters\":[{\"name\":\"a\",\"module\":\"plain\",\"state\":"
+        "\"active\",\"required\":true,\"readback\":\"full\",\"archived\":0,"
+        "\"batches\":0,\"failures\":0,\"missed\":0,\"last_error\":\"\",\"reason\":\"\"}]}\n");
     s = SAY(r, "retire", a);
     assert_int_equal(s.rc, APP_USAGE);
     s = SAY(r, "retire", a, no_reason);
