@@ -56,6 +56,7 @@ static int run_once(const struct invocation *i, int in_fd)
                         .err = stderr,
                         .tty = isatty(STDERR_FILENO),
                         .json = i->json,
+                        .uid = getuid(),
                         .open = i->handles};
     code = i->command->run(&io, i->argc, i->argv);
     handles_done(i->handles);

@@ -84,6 +84,11 @@ static int cmd_incident_retry(struct app_io *io, int argc, char **argv)
     return with_staging(io, argc, argv, incident_retry_command);
 }
 
+static int cmd_incident_accept(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, incident_accept_command);
+}
+
 /* ---- feed ---- */
 
 static int cmd_ingest(struct app_io *io, int argc, char **argv)
@@ -319,6 +324,9 @@ static const struct app_command commands[] = {
      NULL},
     {"incident retry", "look", "ID", "try again what an incident holds back", APP_REMOTE,
      cmd_incident_retry, NULL},
+    {"incident accept", "look", "ID --reason TEXT",
+     "close what can't be mended: one person proposes, another one types the same", APP_REMOTE,
+     cmd_incident_accept, NULL},
 
     {"ingest", "feed", "--source NAME FILE...|-", "record other products' events, one JSON a line",
      APP_REMOTE | APP_FILES, cmd_ingest, NULL},

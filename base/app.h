@@ -11,6 +11,7 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Exit codes every command keeps to, besides its own documented ones. */
 enum { APP_OK = 0, APP_FAILED = 1, APP_USAGE = 2 };
@@ -19,6 +20,7 @@ struct app_io {
     FILE *in, *out, *err;
     bool tty;   /* err is a terminal: progress bars are welcome */
     bool json;  /* --json was given */
+    uid_t uid;  /* of the person who gave the command: never what they say, what the system says */
     void *open; /* the wiring's handles; main.c knows the type */
 };
 

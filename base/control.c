@@ -130,6 +130,9 @@ static int run_command(struct control *c, int fd, struct request *r, int *exit_c
     if (!argv)
         return err_memory(e, "command");
     memcpy(argv, r->argv, (size_t)argc * sizeof *argv);
+    int rc = net_peer_uid(fd, &io.uid, e);
+    if (rc)
+        return rc;
     io.json = app_take_flag("--json", &argc, argv);
     argv[argc] = NULL;
     int used = 0;

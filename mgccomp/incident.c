@@ -98,6 +98,11 @@ static int visit_row(const struct db_rows *r, incident_visit_fn *visit, void *ar
         .closed_us = db_rows_int(r, 12),
         .closed_how = db_rows_slice(r, 13),
         .detail = db_rows_slice(r, 14),
+        .proposed_us = db_rows_int(r, 15),
+        .proposed_by = db_rows_slice(r, 16),
+        .proposed_why = db_rows_slice(r, 17),
+        .accepted_by = db_rows_slice(r, 18),
+        .accepted_why = db_rows_slice(r, 19),
     };
     return visit(arg, &i, e);
 }
@@ -105,11 +110,13 @@ static int visit_row(const struct db_rows *r, incident_visit_fn *visit, void *ar
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db,
-                      "SELECT id, kind, object, stream, source, subject, part, first, last, batch,"
-                      " instance, opened_us, closed_us, closed_how, detail FROM incident"
-                      " WHERE closed_us IS NULL OR $1 = 1 ORDER BY id",
-                      DB_ARGS(DB_I(all ? 1 : 0)), &r, e);
+    int rc =
+        db_query(db,
+                 "SELECT id, kind, object, stream, source, subject, part, first, last, batch,"
+                 " instance, opened_us, closed_us, closed_how, detail, proposed_us, proposed_by,"
+                 " proposed_why, accepted_by, accepted_why FROM incident"
+                 " WHERE closed_us IS NULL OR $1 = 1 ORDER BY id",
+                 DB_ARGS(DB_I(all ? 1 : 0)), &r, e);
     if (rc < 0)
         return rc;
     for (rc = db_rows_next(r, e); rc == 1; rc = db_rows_next(r, e)) {

@@ -32,6 +32,9 @@ struct incident {
     struct slice batch, instance;
     int64_t opened_us, closed_us;
     struct slice closed_how, detail;
+    /* Accepting it: who proposed it when and why, who accepted it and why. */
+    int64_t proposed_us; /* 0: nobody */
+    struct slice proposed_by, proposed_why, accepted_by, accepted_why;
 };
 
 /* Opens within t (locks the gate row first); *opened tells whether it was new. */
@@ -44,10 +47,12 @@ int incident_close(struct staging_txn *t, const char *kind, struct slice object,
 typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
 
-/* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, over an open staging handle.
+/* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, `accept ID --reason TEXT`, over
+ * an open staging handle. accept: the second person's call closes it.
  * retry: parked = the batch is tried again; others say what closes them. */
 int incident_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int incident_show_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int incident_retry_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int incident_accept_command(struct app_io *io, struct staging *st, int argc, char **argv);
 
 #endif

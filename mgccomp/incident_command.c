@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `holdfast incident list|show|retry`: each line ends in what to type next. */
+/* `holdfast incident list|show|retry`; accept has its own file. Each line ends in what to type
+ * next. */
 #include "base/clock.h"
 #include "base/own.h"
-#include "mgccomp/incident.h"
+#include "mgccomp/incident_private.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -68,6 +69,11 @@ static void command(struct buf *b, const struct incident *i, bool shown)
 {
     if (retryable(i))
         buf_format(b, "holdfast incident retry %" PRId64, i->id);
+    else if (shown && !i->closed_us && incident_acceptable(i->kind, i->first, i->last, NULL))
+        buf_format(b,
+                   "holdfast incident accept %" PRId64 " --reason TEXT, by two people, if it"
+                   " can't be mended",
+                   i->id);
     else if (shown)
         buf_text(b, "holdfast status");
     else
@@ -111,6 +117,11 @@ static void as_json(struct buf *b, const struct incident *i)
     put_time(b, "opened", i->opened_us);
     put_time(b, "closed", i->closed_us);
     put_text(b, "closed_how", i->closed_how);
+    put_time(b, "proposed", i->proposed_us);
+    put_text(b, "proposed_by", i->proposed_by);
+    put_text(b, "proposed_why", i->proposed_why);
+    put_text(b, "accepted_by", i->accepted_by);
+    put_text(b, "accepted_why", i->accepted_why);
     json_put_string(b, "detail", i->detail);
     json_put_string(b, "command", buf_view(&type));
     buf_char(b, '}');
@@ -124,6 +135,8 @@ static void as_line(struct buf *b, const struct incident *i)
     since(b, i->opened_us);
     if (i->closed_us)
         buf_format(b, "  closed: %.*s", SLICE_ARG(i->closed_how));
+    else if (i->proposed_us)
+        buf_text(b, "  proposed to be accepted");
     buf_text(b, "  ");
     command(b, i, false);
 }
@@ -218,6 +231,18 @@ static const char *meaning(const struct incident *i)
     return "A kind this program does not know.";
 }
 
+static void as_acceptance(struct buf *b, const struct incident *i)
+{
+    if (!i->proposed_us)
+        return;
+    buf_text(b, "\n  proposed to be accepted ");
+    since(b, i->proposed_us);
+    buf_format(b, " by %.*s: %.*s", SLICE_ARG(i->proposed_by), SLICE_ARG(i->proposed_why));
+    if (i->accepted_by.p)
+        buf_format(b, "\n  accepted by %.*s: %.*s", SLICE_ARG(i->accepted_by),
+                   SLICE_ARG(i->accepted_why));
+}
+
 static void as_page(struct buf *b, const struct incident *i)
 {
     buf_format(b, "incident %" PRId64 ": %s, %s\n", i->id, i->kind,
@@ -233,6 +258,7 @@ static void as_page(struct buf *b, const struct incident *i)
         since(b, i->closed_us);
         buf_format(b, " %.*s", SLICE_ARG(i->closed_how));
     }
+    as_acceptance(b, i);
     buf_format(b, "\n  detail  %.*s\n  %s\n", SLICE_ARG(i->detail), meaning(i));
     buf_text(b, "  type    ");
     command(b, i, true);
@@ -256,7 +282,7 @@ static int show_one(void *arg, const struct incident *i, struct err *e)
     return print(l->io, &b, e);
 }
 
-static int wanted_id(int operands, char **argv, int64_t *id, struct err *e)
+int incident_number(int operands, char **argv, int64_t *id, struct err *e)
 {
     if (operands != 1 || !text_i64(slice_of(argv[0]), id) || *id < 1)
         return err_set(e, ERR_CONFIG,
@@ -265,7 +291,7 @@ static int wanted_id(int operands, char **argv, int64_t *id, struct err *e)
     return 0;
 }
 
-static int absent(int64_t id, struct err *e)
+int incident_absent(int64_t id, struct err *e)
 {
     return err_set(e, ERR_NOT_FOUND,
                    "there is no incident %" PRId64 ". Type: holdfast incident"
@@ -282,13 +308,13 @@ int incident_show_command(struct app_io *io, struct staging *st, int argc, char 
     int operands = 0;
     int rc = options(io, argc, argv, &all, &l.json, &operands, &e);
     if (rc == 0)
-        rc = wanted_id(operands, argv, &l.wanted, &e);
+        rc = incident_number(operands, argv, &l.wanted, &e);
     if (rc == 0)
         rc = staging_reader(st, &db, &e);
     if (rc == 0)
         rc = incident_each(db, true, show_one, &l, &e);
     if (rc == 0 && l.n == 0)
-        rc = absent(l.wanted, &e);
+        rc = incident_absent(l.wanted, &e);
     return rc < 0 ? app_fail(io, &e) : APP_OK;
 }
 
@@ -322,7 +348,7 @@ static int facts(struct db *db, int64_t id, struct incident_facts *out, struct e
     if (rc < 0)
         return rc;
     if (rc == 0)
-        return absent(id, e);
+        return incident_absent(id, e);
     (void)slice_copy(db_rows_slice(r, 0), out->kind, sizeof out->kind);
     (void)slice_copy(db_rows_slice(r, 1), out->batch, sizeof out->batch);
     out->open = db_rows_null(r, 2);
@@ -361,7 +387,7 @@ int incident_retry_command(struct app_io *io, struct staging *st, int argc, char
     int operands = 0;
     int rc = options(io, argc, argv, &all, &json, &operands, &e);
     if (rc == 0)
-        rc = wanted_id(operands, argv, &id, &e);
+        rc = incident_number(operands, argv, &id, &e);
     if (rc == 0)
         rc = retry(st, id, &f, &e);
     if (rc < 0)

@@ -88,6 +88,32 @@ static int type(struct fixture *f, command_fn *command, const char *a, const cha
     return code;
 }
 
+static int accept(struct fixture *f, uid_t uid, const char *id, const char *why)
+{
+    char words[3][40] = {"", "--reason", ""};
+    char *argv[] = {words[0], words[1], words[2], NULL};
+    (void)snprintf(words[0], sizeof words[0], "%s", id);
+    (void)snprintf(words[2], sizeof words[2], "%s", why);
+    f->io.uid = uid;
+    rewind(f->io.out);
+    rewind(f->io.err);
+    int code = incident_accept_command(&f->io, f->st, 3, argv);
+    (void)fputc('\0', f->io.out);
+    (void)fputc('\0', f->io.err);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static int64_t losses(struct fixture *f)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int64_t n = -1;
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(staging_tally_get(t.db, SLICE("accepted_losses"), &n, &f->e), &f->e);
+    return n;
+}
+
 static void assert_said(const char *text, const char *what)
 {
     if (!strstr(text, what))
@@ -218,13 +244,56 @@ static void a_parked_batch_is_tried_again(void **state)
     assert_int_equal(n, 1); /* until it is delivered */
 }
 
+static void a_loss_is_accepted_by_two_people(void **state)
+{
+    struct fixture *f = *state;
+    (void)open_one(f, &gap);
+    assert_int_equal(accept(f, 61001, "1", "  "), APP_USAGE);
+    assert_int_equal(accept(f, 61001, "1", "the disk is gone"), APP_OK);
+    assert_said(f->out, "4 records lost). Another person must type: holdfast incident accept 1");
+    assert_int_equal(losses(f), 0);
+    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_said(f->out, "1 open incident\n");
+    assert_said(f->out, "proposed to be accepted");
+    assert_int_equal(accept(f, 61001, "1", "I am sure"), APP_FAILED);
+    assert_said(f->err, "user id 61001 proposed to accept it; another person must do it");
+    assert_int_equal(losses(f), 0);
+    assert_int_equal(accept(f, 0, "1", "seen"), APP_OK);
+    assert_said(f->out, "4 records lost; holdfast status");
+    assert_int_equal(losses(f), 4);
+    assert_int_equal(accept(f, 61001, "1", "again"), APP_FAILED);
+    assert_said(f->err, "closed already");
+    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
+    assert_said(f->out, "accepted by user id 0 (root), proposed by user id 61001");
+    assert_said(f->out, "user id 61001: the disk is gone");
+    assert_said(f->out, "accepted by user id 0 (root): seen");
+    assert_int_equal(type(f, incident_show_command, "1", "--json"), APP_OK);
+    assert_said(f->out, "\"accepted_why\":\"seen\"");
+}
+
+static void what_must_be_mended_is_not_accepted(void **state)
+{
+    struct fixture *f = *state;
+    (void)open_one(f, &parked);
+    (void)open_one(f, &unreadable);
+    assert_int_equal(accept(f, 1, "1", "tired"), APP_FAILED);
+    assert_said(f->err, "it closes once its cause is mended");
+    assert_int_equal(accept(f, 1, "7", "tired"), APP_FAILED);
+    assert_said(f->err, "there is no incident 7");
+    /* Its bytes were kept: nothing is lost. */
+    assert_int_equal(accept(f, 1, "2", "known producer"), APP_OK);
+    assert_int_equal(accept(f, 2, "2", "known producer"), APP_OK);
+    assert_int_equal(losses(f), 0);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(one_thing_is_one_incident),       CASE(the_list_cites_and_ends_in_a_command),
-        CASE(closed_ones_are_shown_on_demand), CASE(json_has_the_same_facts),
-        CASE(wrong_words_are_refused),         CASE(a_parked_batch_is_tried_again),
+        CASE(one_thing_is_one_incident),        CASE(the_list_cites_and_ends_in_a_command),
+        CASE(closed_ones_are_shown_on_demand),  CASE(json_has_the_same_facts),
+        CASE(wrong_words_are_refused),          CASE(a_parked_batch_is_tried_again),
+        CASE(a_loss_is_accepted_by_two_people), CASE(what_must_be_mended_is_not_accepted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
