@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures Holdfast's real programs, each beside its ceiling in the same run, and prints medians.
+
+Measures (all, when none is named):
+  capture-sqlite     the store's table -> mgccomp, beside raw prepared inserts
+  capture-postgres   Kafka -> PostgreSQL, beside raw binary COPY; and p99 queue -> committed at 10,000/s
+  store-sqlite, store-postgres   records the store makes durable, groups of 64 and more
+  backlog            a long queue: memory, and cost per record at its end beside that at its beginning
+  end-to-end-embedded, end-to-end-services   queue -> ndjson -> deleted, with CPU seconds
+"""
+import argparse
+import json
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+from deployment import Deployment, await_true, peak_mib  # noqa: E402
+
+ROOMS = 1000
+BATCH = 5000
+PATIENCE_S = 3600
+
+
+class Bench:
+    def __init__(self, options):
+        self.build = os.path.abspath(options.build)
+        self.program = os.path.join(self.build, "holdfast")
+        self.records = options.records
+        self.rounds = options.rounds
+        self.full = options.full
+        self.json = options.json
+
+    def tool(self, name, *words, **more):
+        run = [os.path.join(self.build, "tests", "bench", name), *[str(w) for w in words]]
+        return subprocess.run(run, check=True, text=True, stdout=more.pop("stdout", subprocess.PIPE), **more)
+
+    def deployment(self, kind, adapters=()):
+        d = Deployment(kind, self.program, adapters=adapters, interval="1s")
+        for name in adapters:
+            os.makedirs(os.path.join(d.out, name))
+        d.prepare()
+        return d
+
+    def feed(self, d, n, rate=0):
+        """n records into the queue, durable when it returns."""
+        if d.kind == "services":
+            self.tool("bench_feed", "topic", d.read_part("kafka", "bootstrap"), "holdfast", n, ROOMS, rate)
+            return
+        lines = subprocess.Popen([os.path.join(self.build, "tests", "bench", "bench_feed"), "lines", str(n),
+                                  str(ROOMS)], stdout=subprocess.PIPE)
+        done = subprocess.run(d.command("ingest", "--source", "sip:bench@example.test", "/dev/stdin"),
+                              stdin=lines.stdout, stdout=subprocess.DEVNULL)
+        lines.stdout.close()
+        if lines.wait() or done.returncode:
+            raise AssertionError("the store could not be filled")
+
+    def say(self, name, ours, unit, ceiling=None, rss=None, **more):
+        line = {"name": name, "ours": round(ours, 3), "unit": unit}
+        if ceiling:
+            line.update(ceiling=round(ceiling, 3), ratio=round(ours / ceiling, 2))
+        if rss:
+            line["rss_mib"] = round(rss, 1)
+        line.update(more)
+        if self.json:
+            print(json.dumps(line), flush=True)
+            return
+        text = "%-26s %12s %s" % (name, "{:,.6g}".format(ours) if ours < 1000 else "{:,.0f}".format(ours), unit)
+        if ceiling:
+            text += ", %.2f of %s" % (ours / ceiling, "{:,.0f}".format(ceiling))
+        if rss:
+            text += ", %.0f MiB" % rss
+        for key, value in more.items():
+            text += ", %s %s" % (key.replace("_", " "), value)
+        print(text, flush=True)
+
+
+# ---- what mgccomp says ----
+
+def ask(d, sql):
+    """One row of mgccomp as numbers; None while it has no tables yet."""
+    if d.kind == "embedded":
+        path = os.path.join(d.data, "mgccomp.db")
+        if not os.path.exists(path):
+            return None
+        with sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=60) as db:
+            try:
+                return db.execute(sql).fetchone()
+            except sqlite3.OperationalError:
+                return None
+    with open(os.path.join(d.data, "mgccomp.url")) as f:
+        url = f.read().strip()
+    done = subprocess.run(["psql", "-XAtq", "-F", " ", url, "-c", sql], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+    return tuple(float(v) for v in done.stdout.split()) if done.returncode == 0 and done.stdout.strip() else None
+
+
+def await_tally(d, name, n, alive=()):
+    def look():
+        for service in alive:
+            if d.running[service].poll() is not None:
+                raise AssertionError("%s ended: %s" % (service, d.log(service)[-2000:]))
+        row = ask(d, "SELECT value FROM tally WHERE name = '%s'" % name)
+        return row and row[0] >= n
+
+    await_true("%s = %d" % (name, n), look, PATIENCE_S)
+
+
+def rate_between(d, lo, hi):
+    """Records a second from the transaction that holds queue record lo to the one that holds hi, by the times
+    at which transactions began: the first counts, the last does not."""
+    sql = ("SELECT max(captured_us) - min(captured_us), count(*) FROM (SELECT captured_us,"
+           " row_number() OVER (ORDER BY captured_us) AS n FROM record) AS r WHERE n >= %d AND n <= %d" % (lo, hi))
+    span, n = ask(d, sql)
+    last = ask(d, "SELECT count(*) FROM (SELECT captured_us, row_number() OVER (ORDER BY captured_us) AS n FROM"
+                  " record) AS r WHERE n >= %d AND n <= %d AND captured_us = (SELECT max(captured_us) FROM (SELECT"
+                  " captured_us, row_number() OVER (ORDER BY captured_us) AS n FROM record) AS q WHERE n <= %d)"
+                  % (lo, hi, hi))[0]
+    return (n - last) * 1e6 / span if span else float("nan")
+
+
+def capture_of(d):
+    return "up" if d.kind == "embedded" else "capture"
+
+
+def run_capture(bench, d, n):
+    """Fills the queue, then captures it with nothing else at work. Returns peak memory in MiB."""
+    bench.feed(d, n)
+    service = capture_of(d)
+    d.launch(service)
+    await_tally(d, "captured", n, [service])
+    rss = peak_mib(d.running[service].pid)
+    d.end(service)
+    return rss
+
+
+# ---- measures ----
+
+def ceiling(bench, d, n):
+    if d.kind == "embedded":
+        path = os.path.join(d.dir, "raw.db")
+        for end in ("", "-wal", "-shm"):
+            if os.path.exists(path + end):
+                os.remove(path + end)
+        url = "sqlite:" + path
+    else:
+        url = d.part("postgres", "db", d.part_dir("postgres"), "raw", output=True)
+    return float(bench.tool("bench_write", "raw", url, n, ROOMS, BATCH).stdout)
+
+
+def capture(bench, name, kind):
+    ours, raw, rss = [], [], []
+    for _ in range(bench.rounds):
+        with bench.deployment(kind) as d:
+            raw.append(ceiling(bench, d, bench.records))
+            rss.append(run_capture(bench, d, bench.records))
+            ours.append(rate_between(d, 1, bench.records))
+    ratios = sorted(o / r for o, r in zip(ours, raw))
+    bench.say(name, statistics.median(ours), "records/s", statistics.median(raw), max(rss),
+              ratios=" ".join("%.2f" % r for r in ratios))
+
+
+def latency(bench):
+    """From the broker's time stamp (whole milliseconds) to PostgreSQL's own time of the commit."""
+    with bench.deployment("services") as d:
+        pg = d.part_dir("postgres")
+        with open(os.path.join(pg, "data", "postgresql.auto.conf"), "a") as f:
+            f.write("track_commit_timestamp = on\n")
+        d.part("postgres", "restart", pg)
+        d.launch("capture")
+        d.ready("capture")
+        n = min(bench.records, 100000)
+        bench.feed(d, n, 10000)
+        await_tally(d, "captured", n, ["capture"])
+        row = ask(d, "SELECT %s FROM record WHERE pos > 50" % ", ".join(
+            "percentile_cont(%s) WITHIN GROUP (ORDER BY extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000"
+            " - queued_us / 1000)" % p for p in ("0.99", "0.5")))
+        bench.say("capture-postgres-p99", float(row[0]), "ms", rss=peak_mib(d.running["capture"].pid),
+                  p50_ms=round(float(row[1]), 1), at="10,000 records/s", wanted="250 or less")
+        d.end("capture")
+
+
+def store(bench, name, kind):
+    ours, rss = [], []
+    for _ in range(bench.rounds):
+        with bench.deployment(kind) as d:
+            url = ("sqlite:" + os.path.join(d.dir, "bench.db") if kind == "embedded" else
+                   d.part("postgres", "db", d.part_dir("postgres"), "bench", output=True))
+            line = json.loads(bench.tool("store_bench", "--name", name, "--url", url, "--records",
+                                         bench.records).stdout)
+            ours.append(line["ours"])
+            rss.append(line["rss_mib"])
+    bench.say(name, statistics.median(ours), "records/s", rss=max(rss), group=line["group"])
+
+
+def backlog(bench):
+    n = 5000000 if bench.full else 5 * bench.records
+    part = min(100000, n // 5)
+    for kind in ("services", "embedded"):
+        with bench.deployment(kind) as d:
+            rss = run_capture(bench, d, n)
+            first, last = rate_between(d, 1, part), rate_between(d, n - part, n)
+            bench.say("backlog-" + kind, last, "records/s", first, rss, records=n,
+                      compared="last %d with first %d" % (part, part))
+
+
+def cpu_seconds(pid):
+    """Of a process, its threads, and children that ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return sum(int(v) for v in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid):
+    found = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/children" % (pid, task)) as f:
+            found += [int(v) for v in f.read().split()]
+    return found
+
+
+def cpu_of(d):
+    """CPU seconds so far by process; PostgreSQL with its live children."""
+    spent = {service: cpu_seconds(p.pid) for service, p in d.running.items()}
+    for name in ("postgres", "kafka"):
+        if name in d.neighbours:
+            pid = int(d.read_part(name, "pid"))
+            spent[name] = cpu_seconds(pid) + sum(cpu_seconds(c) for c in children(pid))
+    return spent
+
+
+def end_to_end(bench, name, kind):
+    import time
+    with bench.deployment(kind, ("ndjson",)) as d:
+        bench.feed(d, bench.records)
+        services = ["up"] if kind == "embedded" else ["capture", "archiver"]
+        before = cpu_of(d)
+        began = time.monotonic()
+        for service in services:
+            d.launch(service)
+        await_tally(d, "deleted", bench.records, services)
+        took = time.monotonic() - began
+        rss = max(peak_mib(d.running[s].pid) for s in services)
+        for service in services:
+            d.ready(service)
+        after = cpu_of(d)
+        parts = {k: round((v - before.get(k, 0)) * 1e6 / bench.records, 1) for k, v in after.items()}
+        bench.say(name, bench.records / took, "records/s", rss=rss,
+                  cpu_s_per_million=round(sum(parts.values()), 1),
+                  of_these=" ".join("%s=%s" % item for item in parts.items()))
+        for service in services:
+            d.end(service)
+
+
+MEASURES = {
+    "capture-sqlite": lambda b: capture(b, "capture-sqlite", "embedded"),
+    "capture-postgres": lambda b: (capture(b, "capture-postgres", "services"), latency(b)),
+    "store-sqlite": lambda b: store(b, "store-sqlite", "embedded"),
+    "store-postgres": lambda b: store(b, "store-postgres", "services"),
+    "backlog": backlog,
+    "end-to-end-embedded": lambda b: end_to_end(b, "end-to-end-embedded", "embedded"),
+    "end-to-end-services": lambda b: end_to_end(b, "end-to-end-services", "services"),
+}
+
+
+def main():
+    p = argparse.ArgumentParser(prog="./bench", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("name", nargs="*", help="measures to take")
+    p.add_argument("--json", action="store_true", help="one JSON object a line")
+    p.add_argument("--records", type=int, default=200000, help="records of a round")
+    p.add_argument("--rounds", type=int, default=3, help="rounds; the median counts")
+    p.add_argument("--full", action="store_true", help="backlog of 5 million records")
+    p.add_argument("--build", default="build/release", help=argparse.SUPPRESS)
+    options = p.parse_args()
+    unknown = [n for n in options.name if n not in MEASURES]
+    if unknown:
+        p.error("no such measure: %s" % " ".join(unknown))
+    bench = Bench(options)
+    for name in options.name or MEASURES:
+        MEASURES[name](bench)
+
+
+if __name__ == "__main__":
+    main()
