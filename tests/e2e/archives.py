@@ -226,7 +226,10 @@ class Archives:
 
 def compare(expected, out, mails):
     """Every line handed over is in every archive, once, in order, its bytes in front of the record's."""
-    archives = Archives(out, mails)
+    return compare_with(expected, Archives(out, mails))
+
+
+def compare_with(expected, archives):
     for subject, lines in expected.rooms.items():
         records = archives.rooms.get(subject, [])
         check(len(records) == len(lines), "%s: %d records of %d", subject, len(records), len(lines))

@@ -50,7 +50,8 @@ def peak_mib(pid):
 
 
 class Deployment:
-    def __init__(self, kind, program, keep=None, mail="smtp", interval="1m", adapters=("xml", "tar", "mail")):
+    def __init__(self, kind, program, keep=None, mail="smtp", interval="1m", adapters=("xml", "tar", "mail"),
+                 brokers=1):
         assert kind in ("embedded", "services"), kind
         self.kind = kind
         self.program = os.path.abspath(program)
@@ -58,6 +59,8 @@ class Deployment:
         self.mail_part = mail
         self.interval = interval
         self.adapters = adapters
+        self.brokers = brokers
+        self.queue = "kafka" if brokers == 1 else "kafka-cluster"
         self.dir = tempfile.mkdtemp(prefix="hf-e2e.")
         self.data = os.path.join(self.dir, "data")
         self.out = os.path.abspath(keep) if keep else os.path.join(self.dir, "out")
@@ -98,15 +101,15 @@ class Deployment:
             self.start_part(self.mail_part)
         if self.kind == "services":
             self.start_part("postgres")
-            self.start_part("kafka")
-            self.part("kafka", "topic", self.part_dir("kafka"), "holdfast", "4")
+            self.start_part(self.queue)
+            self.part(self.queue, "topic", self.part_dir(self.queue), "holdfast", "4")
             for section in ("store", "mgccomp"):
                 url = self.part("postgres", "db", self.part_dir("postgres"), section, output=True)
                 with open(os.path.join(self.data, section + ".url"), "w") as f:
                     f.write(url + "\n")
                 lines += ["[%s]" % section, "database = file:%s.url" % os.path.join(self.data, section)]
-            lines += ["[kafka]", "brokers = " + self.read_part("kafka", "bootstrap"),
-                      "single-broker = yes"]
+            lines += ["[kafka]", "brokers = " + self.read_part(self.queue, "bootstrap"),
+                      "single-broker = " + ("yes" if self.brokers == 1 else "no")]
         lines += ["[chat-server]", "listen = 127.0.0.1:%d" % self.port, "domain = " + self.domain]
         for name in self.adapters:
             lines += ["[adapter %s]" % name, "interval = " + self.interval]
@@ -123,11 +126,11 @@ class Deployment:
     def services(self):
         return ["up"] if self.kind == "embedded" else ["chat-server", "capture", "archiver"]
 
-    def launch(self, service):
+    def launch(self, service, environment=None):
         log = open(os.path.join(self.dir, service + ".log"), "ab")
         self.running[service] = subprocess.Popen(
             [self.program, "--data", self.data, service], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True)
+            start_new_session=True, env={**os.environ, **(environment or {})})
         log.close()
 
     def ready(self, service):

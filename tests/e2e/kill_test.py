@@ -10,7 +10,6 @@ acknowledged (ingest exit 0; a post echoed to its author) must be in XML and tar
 import argparse
 import os
 import random
-import re
 import subprocess
 import sys
 import threading
@@ -18,49 +17,7 @@ import time
 
 from archives import Archives, Expected, check, compare
 from deployment import Deployment, await_true
-
-
-class Ingest(threading.Thread):
-    """Feeds the file until an ingest ends well; it may be killed at any time."""
-
-    def __init__(self, d, path):
-        super().__init__(daemon=True)
-        self.d, self.path = d, path
-        self.process, self.tries, self.done = None, 0, False
-
-    def run(self):
-        end = time.monotonic() + 300
-        while not self.done and time.monotonic() < end:
-            self.tries += 1
-            self.process = subprocess.Popen(self.d.command("ingest", "--source", "irc:test", self.path),
-                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.done = self.process.wait() == 0
-
-
-class Chat(threading.Thread):
-    """One person typing numbered lines; remembers which were echoed."""
-
-    def __init__(self, d, user, room):
-        super().__init__(daemon=True)
-        self.d, self.user, self.room = d, user, room
-        self.typed, self.acknowledged, self.stop = [], set(), False
-
-    def run(self):
-        number = 0
-        while not self.stop:
-            lines = []
-            for _ in range(20):
-                number += 1
-                lines.append("%s says %06d" % (self.user, number))
-            self.typed += lines
-            try:
-                done = subprocess.run(self.d.command("chat", self.user, self.room), stdout=subprocess.PIPE,
-                                      stderr=subprocess.DEVNULL, text=True, timeout=60,
-                                      input="".join(line + "\n" for line in lines) + "/quit\n")
-            except subprocess.TimeoutExpired:
-                continue
-            # A client that finds history of an earlier run shows those lines too: they are acknowledged as well.
-            self.acknowledged |= set(re.findall(r"%s says \d{6}" % self.user, done.stdout))
+from load import Chat, Ingest, check_chat
 
 
 def victims(d, ingest):
@@ -103,19 +60,6 @@ def storm(d, ingest, dice, each):
             ingest = Ingest(d, ingest.path)  # it was too quick: once more, everything is known already
             ingest.start()
     return killed, ingest
-
-
-def check_chat(archives, chats):
-    for chat in chats:
-        room = [r for records in archives.rooms.values() for r in records
-                if r.type == "holdfast.post" and r.data.get("text", "").startswith(chat.user + " says")]
-        texts = [r.data["text"] for r in room]
-        check(len(texts) == len(set(texts)), "a line of %s was recorded twice", chat.user)
-        lost = chat.acknowledged - set(texts)
-        check(not lost, "%d acknowledged lines of %s are lost: %s", len(lost), chat.user, sorted(lost)[:3])
-        check(set(texts) <= set(chat.typed), "%s never typed that", chat.user)
-        print("%s: typed %d, acknowledged %d, archived %d" % (chat.user, len(chat.typed), len(chat.acknowledged),
-                                                              len(texts)))
 
 
 def main():

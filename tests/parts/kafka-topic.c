@@ -173,7 +173,7 @@ static int settings(rd_kafka_NewTopic_t *nt, char **argv)
 static int create(rd_kafka_t *rk, const char *topic, int partitions, char **argv)
 {
     char text[256];
-    rd_kafka_NewTopic_t *nt = rd_kafka_NewTopic_new(topic, partitions, 1, text, sizeof text);
+    rd_kafka_NewTopic_t *nt = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
 
     if (!nt)
         return fail(topic, text);
