@@ -109,4 +109,13 @@ int kafka_delete_below(const struct kafka_target *t, int32_t partition, int64_t 
                        int64_t *low, struct err *e);
 void kafka_consumer_close(struct kafka_consumer *c); /* release its messages before */
 
+/* ---- the end of a topic's partition 0, in no group ---- */
+struct kafka_tail;
+/* Reads what is written after it has found the end, which is soon after the open. */
+int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struct err *e);
+/* 0: a message in *out, to be released. ERR_AGAIN: none within ms, whatever the brokers' trouble.
+ */
+int kafka_tail_poll(struct kafka_tail *t, int64_t ms, struct kafka_message *out, struct err *e);
+void kafka_tail_close(struct kafka_tail *t);
+
 #endif

@@ -49,15 +49,26 @@ static int open_source(struct capture *c, struct err *e)
 static int open_both(struct capture *c, struct err *e)
 {
     int64_t generation = 0;
-    if (c->writer)
+    if (c->source && c->writer)
         return 0;
     int rc = open_source(c, e);
     if (rc == 0)
         rc = staging_queue(c->o.staging, slice_of(source_driver(c->source)),
                            slice_of(source_identity(c->source)), &generation, e);
-    if (rc == 0)
+    if (rc == 0 && !c->writer)
         rc = capture_writer_new(&c->writer, c->o.staging, generation, e);
     return rc;
+}
+
+void capture_reopen(struct capture *c)
+{
+    source_close(c->source);
+    c->source = NULL;
+    c->positions.n = 0;
+    c->paused = false;
+    c->fault[0] = '\0';
+    if (c->writer)
+        capture_writer_forget(c->writer);
 }
 
 static void write_batch(struct capture *c, size_t n)
@@ -74,6 +85,8 @@ static void write_batch(struct capture *c, size_t n)
     capture_count(c, &out);
     if (c->o.captured)
         wake_ring(c->o.captured);
+    if (out.incidents > 0)
+        capture_heal_soon(c);
     if (out.incidents > 0 || out.exceptions > 0)
         log_event(LOG_WARN, "capture.batch",
                   "records=%zu duplicates=%zu exceptions=%zu incidents=%zu", out.stored,
@@ -97,6 +110,7 @@ static void turn(struct capture *c)
         write_batch(c, n);
     else
         capture_idle(c);
+    capture_heal_turn(c);
 }
 
 static void *run(void *arg)
@@ -111,6 +125,7 @@ static void capture_free(struct capture *c)
 {
     source_close(c->source);
     capture_writer_free(c->writer);
+    capture_heal_free(c->heal);
     positions_done(&c->positions);
     (void)pthread_cond_destroy(&c->turned);
     (void)pthread_mutex_destroy(&c->lock);
@@ -139,7 +154,8 @@ int capture_start(struct capture **out, const struct capture_options *o, struct 
     c->state.staging_reachable = true;
     backoff_init(&c->backoff, 100, 10000);
     c->items = calloc(c->o.batch_records, sizeof *c->items);
-    if (!c->items || !wake_init(&c->bell))
+    c->heal = capture_heal_new();
+    if (!c->items || !c->heal || !wake_init(&c->bell))
         return err_memory(e, "starting capture");
     /* What is away may come; what is set up wrongly stays so. */
     int rc = open_both(c, e);

@@ -30,6 +30,7 @@ struct capture {
     struct capture_state state;
     int told; /* class of the trouble that was logged last; 0: all is well */
     int64_t told_ms;
+    struct capture_heal *heal;
     char fault[300]; /* "", or which partition stands still: this stays to be seen */
 };
 
@@ -40,6 +41,15 @@ void capture_poll_failed(struct capture *c, int class, const struct err *e);
 void capture_idle(struct capture *c); /* an empty poll: time to see whether mgccomp is back */
 /* Tells the source whether to deliver, and capture_hold that no batch is in hand. */
 void capture_follow_pause(struct capture *c);
+
+/* capture.c: the source is opened anew, so that each partition's log is compared again. */
+void capture_reopen(struct capture *c);
+
+/* capture_heal.c: asks the sources' stores for what is missing. */
+struct capture_heal *capture_heal_new(void); /* NULL when out of memory */
+void capture_heal_free(struct capture_heal *h);
+void capture_heal_turn(struct capture *c);
+void capture_heal_soon(struct capture *c); /* there is a new incident */
 
 /* capture_state.c */
 void capture_well(struct capture *c); /* both ends answer */

@@ -31,6 +31,11 @@ int source_seek(struct source *s, const struct staging_position *position, struc
     return s->driver->seek(s, position, e);
 }
 
+bool source_reads(const struct source *s, int32_t part)
+{
+    return s->driver->reads(s, part);
+}
+
 int source_pause(struct source *s, bool paused, struct err *e)
 {
     return s->driver->pause(s, paused, e);

@@ -47,6 +47,8 @@ int source_poll(struct source *s, struct capture_item *items, size_t max, size_t
                 int64_t ms, size_t *n, struct err *e);
 /* Reads on from that position: after a lost compare-and-swap or a failed write. */
 int source_seek(struct source *s, const struct staging_position *position, struct err *e);
+/* False when the partition stands still, or is not assigned. */
+bool source_reads(const struct source *s, int32_t part);
 /* While the database is away: keeps membership, delivers nothing. */
 int source_pause(struct source *s, bool paused, struct err *e);
 void source_close(struct source *s); /* NULL allowed */

@@ -11,6 +11,7 @@ struct source_driver {
                 int64_t ms, size_t *n, struct err *e);
     int (*seek)(struct source *s, const struct staging_position *position, struct err *e);
     int (*pause)(struct source *s, bool paused, struct err *e);
+    bool (*reads)(const struct source *s, int32_t part);
     void (*close)(struct source *s);
 };
 

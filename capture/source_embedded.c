@@ -60,7 +60,8 @@ static int copy_row(void *arg, const struct store_row *row, struct err *e)
 {
     struct copying *c = arg;
     struct capture_item *item = &c->items[c->n];
-    *item = (struct capture_item){.part = 0, .pos = row->pos, .queued_us = c->now_us};
+    *item =
+        (struct capture_item){.part = 0, .pos = row->pos + c->s->at.shift, .queued_us = c->now_us};
     if (!arena_copy(&c->s->rows, row->raw, &item->raw))
         return err_memory(e, "reading the store");
     c->n++;
@@ -72,7 +73,7 @@ static int read_page(struct embedded *s, struct capture_item *items, size_t max,
 {
     struct copying c = {.s = s, .items = items, .now_us = clock_wall_us()};
     arena_reset(&s->rows);
-    int rc = store_read_from(s->store, s->at.pos, max, max_bytes, copy_row, &c, e);
+    int rc = store_read_from(s->store, s->at.pos - s->at.shift, max, max_bytes, copy_row, &c, e);
     if (rc < 0)
         return rc;
     if (c.n > 0)
@@ -172,6 +173,12 @@ static int embedded_pause(struct source *base, bool paused, struct err *e)
     return 0;
 }
 
+static bool embedded_reads(const struct source *base, int32_t part)
+{
+    const struct embedded *s = (const struct embedded *)base;
+    return part == 0 && s->assigned && !s->dead;
+}
+
 int source_embedded_open(struct source **out, const struct source_embedded_options *o,
                          const struct source_events *events, void *arg, struct err *e)
 {
@@ -180,6 +187,7 @@ int source_embedded_open(struct source **out, const struct source_embedded_optio
         .poll = embedded_poll,
         .seek = embedded_seek,
         .pause = embedded_pause,
+        .reads = embedded_reads,
         .close = embedded_close,
     };
     OWN(own_source) struct source *base = calloc(1, sizeof(struct embedded));

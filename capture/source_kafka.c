@@ -14,7 +14,8 @@ enum { CHECK_MS = 10000, READ_MS = 10000 };
 
 struct place {
     int32_t part;
-    int64_t next; /* what comes before it is stale: fetched before a seek */
+    int64_t next;  /* what comes before it is stale: fetched before a seek */
+    int64_t shift; /* from the log's offsets to positions */
     bool dead;
     const char *fault; /* what is wrong with its log, until it was told */
     int64_t first, last;
@@ -80,8 +81,15 @@ static void outside(const struct kafka *s, struct place *p, int64_t pos)
         changed(p, pos, pos, "can't be read");
     else if (low > pos)
         changed(p, pos, low - 1, "are gone, and were not captured");
-    else
+    else if (high < pos)
         changed(p, high, pos - 1, "were captured, but the log ends before them");
+    else /* it has grown since */
+        changed(p, pos - 1, pos - 1, "were captured, but the log ended before them");
+}
+
+static int64_t offset_of(const struct staging_position *at)
+{
+    return at->pos - at->shift;
 }
 
 /* Does the log hold at position - 1 what was captured, or was it tidied up just to the position?
@@ -96,18 +104,18 @@ static int compare(const struct kafka *s, const struct staging_position *at, str
     if (!at->has_hash)
         return 0;
     buf_init(&value, 16 * 1024 * 1024);
-    int rc = kafka_read_one(&s->target, at->part, at->pos - 1, READ_MS, &value, e);
+    int rc = kafka_read_one(&s->target, at->part, offset_of(at) - 1, READ_MS, &value, e);
     if (rc == 0) {
         sha256(value.p ? value.p : "", value.n, hash);
         if (memcmp(hash, at->hash, SHA256_SIZE) != 0)
-            changed(p, at->pos - 1, at->pos - 1, "hold another record");
+            changed(p, offset_of(at) - 1, offset_of(at) - 1, "hold another record");
         return 0;
     }
     if (rc != ERR_NOT_FOUND)
         return rc;
     rc = kafka_ends(&s->target, at->part, READ_MS, &low, &high, e);
-    if (rc == 0 && low != at->pos)
-        outside(s, p, at->pos);
+    if (rc == 0 && low != offset_of(at))
+        outside(s, p, offset_of(at));
     return rc;
 }
 
@@ -119,8 +127,8 @@ static int take(struct kafka *s, const int32_t *parts, int64_t *positions, size_
         at[i] = (struct staging_position){.part = parts[i]};
     int rc = s->base.events.assigned(s->base.arg, at, n, &e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        places[i] = (struct place){.part = parts[i], .next = at[i].pos};
-        positions[i] = at[i].pos;
+        positions[i] = offset_of(&at[i]);
+        places[i] = (struct place){.part = parts[i], .next = positions[i], .shift = at[i].shift};
         rc = compare(s, &at[i], &places[i], &e);
     }
     return rc;
@@ -181,8 +189,10 @@ static void collect(struct kafka *s, struct kafka_message *m)
     }
     p->next = m->offset + 1;
     s->messages[s->n] = *m;
-    s->items[s->n] = (struct capture_item){
-        .part = m->partition, .pos = m->offset, .queued_us = m->queued_us, .raw = m->value};
+    s->items[s->n] = (struct capture_item){.part = m->partition,
+                                           .pos = m->offset + p->shift,
+                                           .queued_us = m->queued_us,
+                                           .raw = m->value};
     s->n++;
 }
 
@@ -262,16 +272,27 @@ static int kafka_seek(struct source *base, const struct staging_position *positi
     struct place *p = place_of(s, position->part);
     if (!p || p->dead)
         return 0;
-    int rc = kafka_consumer_seek(s->consumer, position->part, position->pos, e);
+    int rc = kafka_consumer_seek(s->consumer, position->part, offset_of(position), e);
     if (rc < 0)
         return rc == ERR_CONFLICT ? 0 : rc;
-    p->next = position->pos;
+    p->next = offset_of(position);
+    p->shift = position->shift;
     return 0;
 }
 
 static int kafka_pause(struct source *base, bool paused, struct err *e)
 {
     return kafka_consumer_pause(((struct kafka *)base)->consumer, paused, e);
+}
+
+static bool kafka_reads(const struct source *base, int32_t part)
+{
+    const struct kafka *s = (const struct kafka *)base;
+    for (size_t i = 0; i < s->places_n; i++) {
+        if (s->places[i].part == part)
+            return !s->places[i].dead;
+    }
+    return false;
 }
 
 static int keep_target(struct kafka *s, const struct kafka_target *t, struct err *e)
@@ -293,6 +314,7 @@ int source_kafka_open(struct source **out, const struct kafka_target *t,
         .poll = kafka_poll,
         .seek = kafka_seek,
         .pause = kafka_pause,
+        .reads = kafka_reads,
         .close = kafka_close,
     };
     static const struct kafka_consumer_events mine = {assigned, revoked};

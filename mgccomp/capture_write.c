@@ -170,15 +170,18 @@ static int move_position(const struct batch *b, const struct end *end, struct er
     if (p->has_hash)
         rc = db_run(b->t->db,
                     "UPDATE position SET pos = $2, hash = $3, captured_us = $4"
-                    " WHERE part = $1 AND pos = $5 AND hash = $6",
+                    " WHERE part = $1 AND pos = $5 AND shift = $7 AND hash = $6",
                     DB_ARGS(DB_I(p->part), DB_I(next), DB_B(hash), DB_I(b->now_us), DB_I(p->pos),
-                            DB_B(before)),
+                            DB_B(before), DB_I(p->shift)),
                     &changed, e);
     else
         rc = db_run(b->t->db,
                     "INSERT INTO position (part, pos, hash, captured_us) VALUES ($1, $2, $3, $4)"
-                    " ON CONFLICT (part) DO NOTHING",
-                    DB_ARGS(DB_I(p->part), DB_I(next), DB_B(hash), DB_I(b->now_us)), &changed, e);
+                    " ON CONFLICT (part) DO UPDATE SET pos = $2, hash = $3, captured_us = $4"
+                    " WHERE position.pos = $5 AND position.shift = $6 AND position.hash IS NULL",
+                    DB_ARGS(DB_I(p->part), DB_I(next), DB_B(hash), DB_I(b->now_us), DB_I(p->pos),
+                            DB_I(p->shift)),
+                    &changed, e);
     if (rc < 0 || changed == 1)
         return rc;
     return err_set(e, ERR_CONFLICT, "another capture moved the position of partition %" PRId32,

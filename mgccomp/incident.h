@@ -48,8 +48,8 @@ typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
 
 /* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, `accept ID --reason TEXT`, over
- * an open staging handle. accept: the second person's call closes it.
- * retry: parked = the batch is tried again; others say what closes them. */
+ * an open staging handle. accept: the second person's call closes it. retry: parked = the batch is
+ * tried again; gap, log-changed = capture asks again; others say what closes them. */
 int incident_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int incident_show_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int incident_retry_command(struct app_io *io, struct staging *st, int argc, char **argv);

@@ -25,7 +25,9 @@ static int options(struct app_io *io, int argc, char **argv, bool *all, bool *js
 
 static bool retryable(const struct incident *i)
 {
-    return !i->closed_us && strcmp(i->kind, INCIDENT_PARKED) == 0;
+    return !i->closed_us &&
+           (strcmp(i->kind, INCIDENT_PARKED) == 0 || strcmp(i->kind, INCIDENT_GAP) == 0 ||
+            strcmp(i->kind, INCIDENT_LOG_CHANGED) == 0);
 }
 
 static void range(struct buf *b, const char *mark, const struct incident *i)
@@ -67,7 +69,8 @@ static void since(struct buf *b, int64_t us)
 
 static void command(struct buf *b, const struct incident *i, bool shown)
 {
-    if (retryable(i))
+    /* A gap's detail says first what its store has answered. */
+    if (retryable(i) && (shown || strcmp(i->kind, INCIDENT_PARKED) == 0))
         buf_format(b, "holdfast incident retry %" PRId64, i->id);
     else if (shown && !i->closed_us && incident_acceptable(i->kind, i->first, i->last, NULL))
         buf_format(b,
@@ -209,8 +212,9 @@ static const char *meaning(const struct incident *i)
     static const struct {
         const char *kind, *text;
     } texts[] = {
-        {INCIDENT_GAP, "These records of the room never came. The gap closes by itself when they"
-                       " do; until then nothing of the room is deleted."},
+        {INCIDENT_GAP, "These records of the room never came. The store of their source was asked"
+                       " for them; retry asks again. The gap closes by itself when they come;"
+                       " until then nothing of the room is deleted."},
         {INCIDENT_ALTERED, "A record's content does not match the hash that the record behind it"
                            " carries: one of the two was changed after it was made."},
         {INCIDENT_FORK, "Two different records carry the same number. Both are kept."},
@@ -218,7 +222,9 @@ static const char *meaning(const struct incident *i)
         {INCIDENT_FAR_AHEAD, "A number more than a million ahead of its stream. The record is"
                              " kept, the stream stays where it was."},
         {INCIDENT_LOG_CHANGED, "The queue is not the log that was captured before, or records"
-                               " are gone from it. Capture of this partition stands still."},
+                               " are gone from it. Where a store stands behind the records, they"
+                               " are sent again and this closes by itself; else capture of this"
+                               " partition stands still. retry compares and asks again."},
         {INCIDENT_UNREADABLE, "This could not be read as a record. Its bytes are kept and"
                               " archived as they came."},
         {INCIDENT_PARKED, "The adapter can't deliver this batch. Mend the cause, then retry."},
@@ -335,6 +341,7 @@ static int retry_batch(struct staging_txn *t, struct slice batch, int64_t *chang
 struct incident_facts {
     char kind[32], batch[64];
     bool open;
+    bool asks; /* it is asked for again: there is no batch */
 };
 
 static int facts(struct db *db, int64_t id, struct incident_facts *out, struct err *e)
@@ -355,6 +362,15 @@ static int facts(struct db *db, int64_t id, struct incident_facts *out, struct e
     return 0;
 }
 
+/* Capture looks at these every second. A log is compared again, too. */
+static int ask_again(struct staging_txn *t, int64_t id, bool log, struct err *e)
+{
+    return db_run(t->db,
+                  log ? "UPDATE incident SET asked_us = 1 WHERE id = $1"
+                      : "UPDATE incident SET asked_us = 0, answer = NULL WHERE id = $1",
+                  DB_ARGS(DB_I(id)), NULL, e);
+}
+
 static int retry(struct staging *st, int64_t id, struct incident_facts *f, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
@@ -366,12 +382,14 @@ static int retry(struct staging *st, int64_t id, struct incident_facts *f, struc
         return rc;
     if (!f->open)
         return err_set(e, ERR_CONFLICT, "incident %" PRId64 " is closed already", id);
-    if (strcmp(f->kind, INCIDENT_PARKED) != 0)
+    bool log = strcmp(f->kind, INCIDENT_LOG_CHANGED) == 0;
+    f->asks = log || strcmp(f->kind, INCIDENT_GAP) == 0;
+    if (!f->asks && strcmp(f->kind, INCIDENT_PARKED) != 0)
         return err_set(e, ERR_CONFLICT,
                        "incident %" PRId64 " (%s) can't be retried. Type: holdfast incident show"
                        " %" PRId64,
                        id, f->kind, id);
-    rc = retry_batch(&t, slice_of(f->batch), &changed, e);
+    rc = f->asks ? ask_again(&t, id, log, e) : retry_batch(&t, slice_of(f->batch), &changed, e);
     if (rc < 0)
         return rc;
     return staging_commit(&t, e);
@@ -392,7 +410,12 @@ int incident_retry_command(struct app_io *io, struct staging *st, int argc, char
         rc = retry(st, id, &f, &e);
     if (rc < 0)
         return app_fail(io, &e);
-    if (json)
+    if (f.asks && !json)
+        (void)fprintf(io->out,
+                      "asked for again; the incident closes once what is missing has come. Type:"
+                      " holdfast incident show %" PRId64 "\n",
+                      id);
+    else if (json)
         (void)fprintf(io->out, "{\"id\":%" PRId64 ",\"batch\":\"%s\",\"retried\":true}\n", id,
                       f.batch);
     else

@@ -174,8 +174,8 @@ static int position_read(struct db *db, struct staging_position *p, struct err *
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     struct staging_position found = {.part = p->part};
-    int rc = db_query(db, "SELECT pos, hash FROM position WHERE part = $1", DB_ARGS(DB_I(p->part)),
-                      &r, e);
+    int rc = db_query(db, "SELECT pos, hash, shift FROM position WHERE part = $1",
+                      DB_ARGS(DB_I(p->part)), &r, e);
     if (rc < 0)
         return rc;
     rc = db_rows_next(r, e);
@@ -184,6 +184,7 @@ static int position_read(struct db *db, struct staging_position *p, struct err *
     if (rc == 1) {
         struct slice hash = db_rows_slice(r, 1);
         found.pos = db_rows_int(r, 0);
+        found.shift = db_rows_int(r, 2);
         found.has_hash = hash.n == SHA256_SIZE;
         if (found.has_hash)
             memcpy(found.hash, hash.p, SHA256_SIZE);
@@ -200,6 +201,21 @@ int staging_positions(struct staging *st, struct staging_position *positions, si
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = position_read(t.db, &positions[i], e);
     return rc < 0 ? rc : staging_commit(&t, e);
+}
+
+int staging_reread(struct staging_txn *t, const struct staging_position *at, int64_t offset,
+                   struct err *e)
+{
+    int64_t changed = 0;
+    int rc =
+        db_run(t->db,
+               "UPDATE position SET shift = pos - $2, hash = NULL"
+               " WHERE part = $1 AND pos = $3 AND shift = $4",
+               DB_ARGS(DB_I(at->part), DB_I(offset), DB_I(at->pos), DB_I(at->shift)), &changed, e);
+    if (rc < 0 || changed == 1)
+        return rc;
+    return err_set(e, ERR_CONFLICT, "another capture moved the position of partition %" PRId32,
+                   at->part);
 }
 
 static int queue_compare(struct db_rows *r, struct slice driver, struct slice identity,

@@ -55,13 +55,20 @@ int staging_tally_get(struct db *db, struct slice name, int64_t *out, struct err
 /* ---- positions (capture) ---- */
 struct staging_position {
     int32_t part;
-    int64_t pos; /* next offset to capture; 0 and no hash for a partition never seen */
-    bool has_hash;
+    int64_t pos; /* next position to capture; 0 and no hash for a partition never seen */
+    /* pos - shift is the queue's own offset. 0 until the log is read again from an earlier offset,
+     * or was made anew: positions only rise. */
+    int64_t shift;
+    bool has_hash;             /* false too after staging_reread: there is nothing to compare */
     uint8_t hash[SHA256_SIZE]; /* of the record at pos - 1 */
 };
 /* Fills pos and hash of the n entries whose part is set. */
 int staging_positions(struct staging *st, struct staging_position *positions, size_t n,
                       struct err *e);
+/* From now on the queue's offset is the next to be read in that partition, at the same position;
+ * at: as read. ERR_CONFLICT: another capture moved it. */
+int staging_reread(struct staging_txn *t, const struct staging_position *at, int64_t offset,
+                   struct err *e);
 /* Remembers which log this is, the first time; afterwards ERR_CONFLICT when driver or identity
  * (Kafka cluster id and topic; embedded: the store's path) differ. */
 int staging_queue(struct staging *st, struct slice driver, struct slice identity,

@@ -114,12 +114,14 @@ static int look_at_positions(struct drain *d, bool *reached, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *rows = NULL;
     int64_t pos[MAX_PARTS] = {0};
-    int err = db_query(d->db, "SELECT part, pos FROM position", DB_NO_ARGS, &rows, e);
+    int64_t offset[MAX_PARTS] = {0}; /* in the queue's own numbers, as the ends are */
+    int err = db_query(d->db, "SELECT part, pos, shift FROM position", DB_NO_ARGS, &rows, e);
 
     while (!err && (err = db_rows_next(rows, e)) > 0) {
         int64_t part = db_rows_int(rows, 0);
         if (part >= 0 && part < MAX_PARTS) {
             pos[part] = db_rows_int(rows, 1);
+            offset[part] = pos[part] - db_rows_int(rows, 2);
             if (part >= d->parts)
                 d->parts = (int32_t)part + 1;
         }
@@ -129,7 +131,7 @@ static int look_at_positions(struct drain *d, bool *reached, struct err *e)
         return err;
     *reached = true;
     for (int32_t p = 0; p < d->parts; p++)
-        if (pos[p] < d->ends[p])
+        if (offset[p] < d->ends[p])
             *reached = false;
     if (*reached)
         memcpy(d->ends, pos, sizeof d->ends);

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "chat-server/store/relay_heal.h"
 #include "chat-server/store/relay_inside.h"
 
 #include <string.h>
@@ -114,32 +115,14 @@ static struct slice subject_of(const struct outbox_stream *st)
     return (struct slice){st->subject, st->subject_n};
 }
 
-static int32_t part_of(const struct relay *r, const struct outbox_stream *st)
+static int32_t part_of(const struct relay *r, struct slice subject, int32_t known)
 {
-    int32_t p = st->partition;
+    int32_t p = known;
     if (p < 0 && r->partitions > 0)
-        p = (int32_t)((murmur2(subject_of(st)) & 0x7fffffff) % (uint32_t)r->partitions);
+        p = (int32_t)((murmur2(subject) & 0x7fffffff) % (uint32_t)r->partitions);
     if (p < 0)
         p = 0;
     return p < RELAY_PARTITIONS ? p : RELAY_PARTITIONS - 1;
-}
-
-/* The one place that learns where the log put a record. An offset that falls would mean a
- * re-created or cut log; what follows from it is the business of the offsets' durable memory. */
-static void note_offset(struct relay *r, int32_t partition, int64_t offset)
-{
-    if (partition < 0 || partition >= RELAY_PARTITIONS || offset < 0)
-        return;
-    struct relay_part *part = &r->parts[partition];
-    if (offset <= part->last_offset) {
-        struct err e = {0};
-        (void)err_set(
-            &e, ERR_FAULT,
-            "offset of partition %d fell from %lld to %lld: the log was cut or re-created",
-            (int)partition, (long long)part->last_offset, (long long)offset);
-        log_error("relay.offset", &e, "topic=%s", r->topic);
-    }
-    part->last_offset = offset;
 }
 
 static void confirm(struct relay *r, struct outbox_stream *st, const struct relay_flight *f)
@@ -166,11 +149,18 @@ static void on_report(void *arg, const struct kafka_report *report)
     r->parts[f->partition].in_flight--;
     r->parts[f->partition].bytes -= f->bytes;
     r->in_flight--;
+    if (report->class == 0)
+        relay_offset_seen(r, report->partition, report->offset);
+    if (!st) {
+        relay_heal_report(r, report->class);
+        if (report->class != 0 && report->class != ERR_STOPPED && report->class != ERR_REJECTED)
+            r->failed = true;
+        return;
+    }
     st->in_flight--;
     if (report->partition >= 0)
         st->partition = report->partition;
     if (report->class == 0) {
-        note_offset(r, report->partition, report->offset);
         confirm(r, st, f);
         return;
     }
@@ -188,22 +178,19 @@ static void on_report(void *arg, const struct kafka_report *report)
     relay_problem(r, &e);
 }
 
-int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_record *record,
-               struct err *e)
+static int hand_over(struct relay *r, struct relay_flight flight, struct slice subject,
+                     struct slice bytes, struct err *e)
 {
-    size_t bytes = record->bytes.n;
-    int64_t sequence = record->sequence; /* the window's copy goes when it was sent */
-    int32_t at = part_of(r, st);
-    struct relay_part *part = &r->parts[at];
+    struct relay_part *part = &r->parts[flight.partition];
     if (part->in_flight > 0 &&
-        (part->in_flight >= RELAY_PART_COUNT || part->bytes + bytes > RELAY_PART_BYTES))
+        (part->in_flight >= RELAY_PART_COUNT || part->bytes + bytes.n > RELAY_PART_BYTES))
         return err_set(e, ERR_AGAIN, "the partition's share is full");
     OWN(own_mem) struct relay_flight *f = malloc(sizeof *f);
     if (!f)
         return err_memory(e, "relaying a record");
-    *f = (struct relay_flight){st, sequence, record->stored_us, bytes, at};
+    *f = flight;
     FAULT("relay.send.before");
-    int rc = kafka_producer_send(r->producer, subject_of(st), record->bytes, f, e);
+    int rc = kafka_producer_send(r->producer, subject, bytes, f, e);
     FAULT("relay.send.after");
     if (rc < 0)
         return rc;
@@ -211,9 +198,27 @@ int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_re
     if (r->in_flight == 0)
         r->quiet_ms = clock_mono_ms();
     part->in_flight++;
-    part->bytes += bytes;
-    st->in_flight++;
+    part->bytes += bytes.n;
     r->in_flight++;
+    return 0;
+}
+
+int relay_send_again(struct relay *r, struct slice subject, struct slice record, struct err *e)
+{
+    const struct relay_flight f = {.bytes = record.n, .partition = part_of(r, subject, -1)};
+    return hand_over(r, f, subject, record, e);
+}
+
+int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_record *record,
+               struct err *e)
+{
+    int64_t sequence = record->sequence; /* the window's copy goes when it was sent */
+    const struct relay_flight f = {st, sequence, record->stored_us, record->bytes.n,
+                                   part_of(r, subject_of(st), st->partition)};
+    int rc = hand_over(r, f, subject_of(st), record->bytes, e);
+    if (rc < 0)
+        return rc;
+    st->in_flight++;
     relay_lock(r);
     outbox_sent(r->outbox, st, sequence);
     relay_unlock(r);
@@ -294,6 +299,8 @@ int relay_open_store(struct relay *r, struct err *e)
         rc = lock_source(r, e);
     if (rc == 0)
         rc = store_parked(r->store, count_parked, &parked, e);
+    if (rc == 0)
+        rc = relay_ends_load(r, e);
     if (rc < 0) {
         store_close(r->store);
         r->store = NULL;
@@ -337,7 +344,8 @@ void relay_note(struct relay *r, bool now)
     OWN(own_db_rollback) struct db *txn = NULL;
     struct err e = {0};
     int64_t ms = clock_mono_ms();
-    if (!r->dirty || !r->store || store_broken(r->store) || (!now && ms - r->noted_ms < NOTE_MS))
+    bool due = r->dirty || r->ends_moved;
+    if (!due || !r->store || store_broken(r->store) || (!now && ms - r->noted_ms < NOTE_MS))
         return;
     r->noted_ms = ms;
     int rc = db_begin(store_db(r->store), &e);
@@ -346,6 +354,8 @@ void relay_note(struct relay *r, bool now)
     struct outbox_stream *st = r->dirty;
     for (int i = 0; rc == 0 && st && i < NOTE_AT_ONCE; i++, st = st->next_dirty)
         rc = store_set_relayed(r->store, st->id, st->confirmed, &e);
+    if (rc == 0)
+        rc = relay_ends_write(r, &e);
     FAULT("relay.note.before");
     if (rc == 0)
         rc = db_commit(store_db(r->store), &e);
@@ -355,6 +365,7 @@ void relay_note(struct relay *r, bool now)
         return;
     }
     txn = NULL;
+    relay_ends_written(r);
     relay_lock(r);
     while (r->dirty != st) {
         struct outbox_stream *done = r->dirty;
@@ -531,6 +542,8 @@ void *relay_run(void *arg)
             relay_repair(r);
         tell_progress(r);
         relay_note(r, false);
+        if (r->producer)
+            relay_heal_turn(r);
         if (r->producer)
             rest(r, sent);
     }

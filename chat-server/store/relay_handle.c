@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "chat-server/store/relay.h"
+#include "chat-server/store/relay_heal.h"
 #include "chat-server/store/relay_inside.h"
 
 #include <string.h>
@@ -17,6 +18,7 @@ static void relay_free(struct relay *r)
     kafka_producer_close(r->producer);
     outbox_free(r->outbox);
     json_doc_free(r->json);
+    relay_heal_free(r->heal);
     store_close(r->store);
     free(r->store_url);
     free(r->brokers);
@@ -40,7 +42,7 @@ static void init_locks(struct relay *r)
     (void)pthread_cond_init(&r->progress, &attr);
     (void)pthread_condattr_destroy(&attr);
     for (int i = 0; i < RELAY_PARTITIONS; i++)
-        r->parts[i].last_offset = -1;
+        r->parts[i] = (struct relay_part){.last_offset = -1, .noted_offset = -1, .fell_from = -1};
     backoff_init(&r->backoff, 100, 5000);
 }
 
@@ -51,8 +53,10 @@ static int fill(struct relay *r, const struct relay_options *o, struct err *e)
     r->topic = slice_dup(slice_of(o->kafka.topic));
     r->source = slice_dup(o->source);
     r->json = json_doc_new();
+    r->heal = relay_heal_new();
     r->outbox = outbox_new(o->window_bytes ? o->window_bytes : RELAY_WINDOW, RELAY_STREAMS);
-    if (!r->store_url || !r->brokers || !r->topic || !r->source || !r->outbox || !r->json)
+    if (!r->store_url || !r->brokers || !r->topic || !r->source || !r->outbox || !r->json ||
+        !r->heal)
         return err_memory(e, "starting the relay");
     r->target = o->kafka;
     r->target.brokers = r->brokers;

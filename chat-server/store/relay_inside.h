@@ -20,7 +20,7 @@ enum {
 
 /* One message in the producer's hands: the tag of its report. */
 struct relay_flight {
-    struct outbox_stream *stream;
+    struct outbox_stream *stream; /* NULL: sent again for capture, aside of its stream */
     int64_t sequence;
     int64_t stored_us; /* its time, or of one before it; 0: not known */
     size_t bytes;
@@ -29,7 +29,9 @@ struct relay_flight {
 
 struct relay_part {
     size_t in_flight, bytes;
-    int64_t last_offset; /* the highest confirmed; -1: none yet */
+    int64_t last_offset;        /* the last confirmed; -1: none yet */
+    int64_t noted_offset;       /* as the store knows it; -1: not known */
+    int64_t fell_from, fell_to; /* -1: did not fall, or that was written down */
 };
 
 struct relay {
@@ -53,6 +55,10 @@ struct relay {
     bool checked; /* the topic was found fit */
     int32_t partitions;
     struct relay_part parts[RELAY_PARTITIONS];
+    int32_t parts_seen; /* places used */
+    bool ends_moved;    /* an offset is to be written down */
+    bool fallen;        /* what the log lost is to be sent again */
+    struct relay_heal *heal;
     size_t in_flight;
     bool failed; /* a report was bad: rewind */
     bool progressed;
@@ -79,6 +85,14 @@ int relay_connect(struct relay *r, struct err *e);
 /* Hands one record to the producer. ERR_AGAIN: its queue or the partition's share is full. */
 int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_record *record,
                struct err *e);
+/* Hands over a record that was confirmed before; its report goes to relay_heal_report. */
+int relay_send_again(struct relay *r, struct slice subject, struct slice record, struct err *e);
+/* relay_ends.c: the log put a record there. */
+void relay_offset_seen(struct relay *r, int32_t partition, int64_t offset);
+int relay_ends_load(struct relay *r, struct err *e);
+/* Within the transaction that notes what is confirmed; relay_ends_written after its commit. */
+int relay_ends_write(struct relay *r, struct err *e);
+void relay_ends_written(struct relay *r);
 /* Takes back what is not confirmed; then sends the records that were refused one by one, and parks
  * those refused twice alone. */
 void relay_repair(struct relay *r);

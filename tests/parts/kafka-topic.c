@@ -2,9 +2,10 @@
 /*
  * Asks a Kafka broker what the tests need of it, through librdkafka, without Kafka's own tools.
  *   kafka-topic BOOTSTRAP ready CLUSTER PID SECONDS    until the broker of that cluster id answers
- *   kafka-topic BOOTSTRAP create TOPIC PARTITIONS [SETTING=VALUE...]    until each part has a
- * leader kafka-topic BOOTSTRAP delete TOPIC Exit 0 when it is so, 1 with one line of reason
- * otherwise.
+ *   kafka-topic BOOTSTRAP create TOPIC PARTITIONS [SETTING=VALUE...]    until each has a leader
+ *   kafka-topic BOOTSTRAP grow TOPIC PARTITIONS                         likewise
+ *   kafka-topic BOOTSTRAP delete TOPIC
+ * Exit 0 when it is so, 1 with one line of reason otherwise.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -106,7 +107,10 @@ static int result_of(rd_kafka_queue_t *queue, const char *topic)
     }
     size_t n = 0;
     const rd_kafka_topic_result_t **results;
-    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATETOPICS_RESULT)
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT)
+        results = rd_kafka_CreatePartitions_result_topics(
+            rd_kafka_event_CreatePartitions_result(event), &n);
+    else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATETOPICS_RESULT)
         results =
             rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
     else
@@ -202,21 +206,41 @@ static int drop(rd_kafka_t *rk, const char *topic)
     return rc;
 }
 
+static int grow(rd_kafka_t *rk, const char *topic, int partitions)
+{
+    char text[256];
+    rd_kafka_NewPartitions_t *np =
+        rd_kafka_NewPartitions_new(topic, (size_t)partitions, text, sizeof text);
+
+    if (!np)
+        return fail(topic, text);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_CreatePartitions(rk, &np, 1, NULL, queue);
+    int rc = result_of(queue, topic);
+    if (!rc)
+        rc = wait_for_leaders(rk, topic, partitions);
+    rd_kafka_NewPartitions_destroy(np);
+    rd_kafka_queue_destroy(queue);
+    return rc;
+}
+
 static int run(rd_kafka_t *rk, int argc, char **argv)
 {
     if (argc == 6 && !strcmp(argv[2], "ready"))
         return ready(rk, argv[3], (pid_t)strtol(argv[4], NULL, 10), (int)strtol(argv[5], NULL, 10));
     if (argc >= 5 && !strcmp(argv[2], "create"))
         return create(rk, argv[3], (int)strtol(argv[4], NULL, 10), argv + 5);
+    if (argc == 5 && !strcmp(argv[2], "grow"))
+        return grow(rk, argv[3], (int)strtol(argv[4], NULL, 10));
     if (argc == 4 && !strcmp(argv[2], "delete"))
         return drop(rk, argv[3]);
-    return fail("usage", "kafka-topic BOOTSTRAP ready|create|delete ...");
+    return fail("usage", "kafka-topic BOOTSTRAP ready|create|grow|delete ...");
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 4)
-        return fail("usage", "kafka-topic BOOTSTRAP ready|create|delete ...");
+        return fail("usage", "kafka-topic BOOTSTRAP ready|create|grow|delete ...");
     rd_kafka_t *rk = client(argv[1]);
     if (!rk)
         return 1;

@@ -210,9 +210,29 @@ static void wrong_words_are_refused(void **state)
     assert_int_equal(type(f, incident_show_command, NULL, NULL), APP_USAGE);
     assert_int_equal(type(f, incident_list_command, "--al", NULL), APP_USAGE);
     assert_int_equal(type(f, incident_retry_command, "9", NULL), APP_FAILED);
-    (void)open_one(f, &gap);
+    (void)open_one(f, &unreadable);
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_FAILED);
     assert_said(f->err, "holdfast incident show 1");
+}
+
+static void a_gap_is_asked_for_again(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    (void)open_one(f, &gap);
+    ok(db_open(&db, f->url, 0, &f->e), &f->e);
+    ok(db_script(db, "UPDATE incident SET asked_us = 77, answer = 'not held'", &f->e), &f->e);
+    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
+    assert_said(f->out, "holdfast incident retry 1");
+    assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
+    assert_said(f->out, "asked for again");
+    ok(db_int(db,
+              "SELECT count(*) FROM incident WHERE closed_us IS NULL AND asked_us = 0"
+              " AND answer IS NULL",
+              DB_NO_ARGS, 0, &n, &f->e),
+       &f->e);
+    assert_int_equal(n, 1);
 }
 
 static void a_parked_batch_is_tried_again(void **state)
@@ -294,6 +314,7 @@ int main(void)
         CASE(closed_ones_are_shown_on_demand),  CASE(json_has_the_same_facts),
         CASE(wrong_words_are_refused),          CASE(a_parked_batch_is_tried_again),
         CASE(a_loss_is_accepted_by_two_people), CASE(what_must_be_mended_is_not_accepted),
+        CASE(a_gap_is_asked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
