@@ -11,6 +11,7 @@
 #include "base/stop.h"
 #include "capture/ingest.h"
 #include "capture/ingest_check.h"
+#include "capture/queue_check.h"
 #include "chat-server/commands.h"
 #include "handles.h"
 #include "invoke.h"
@@ -112,6 +113,18 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     if (handles_relay(h, slice_of(source), &relay, &e) || handles_writer(h, &w, &e))
         return app_fail(io, &e);
     return ingest_command(io, w, relay, argc, argv);
+}
+
+static int cmd_queue_check(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    struct queue_check_input in = {.kafka = h->settings->services ? &h->settings->kafka : NULL,
+                                   .store_url = h->settings->store_url};
+    struct err e = {0};
+
+    if (handles_staging(h, &in.staging, &e))
+        return app_fail(io, &e);
+    return queue_check_command(io, &in, argc, argv);
 }
 
 static int cmd_queue_hold(struct app_io *io, int argc, char **argv)
@@ -335,6 +348,10 @@ static const struct app_command commands[] = {
      "Each problem is a line FILE:LINE: TEXT (SECTION), the section of docs/record-format.md.\n"
      "Checked are each record, the chain of each stream, and that no id comes twice with other\n"
      "content. Exit 0: all conform; 1: some do not."},
+    {"queue check", "feed", "", "is the queue fit to hold records, and the one captured before?",
+     APP_REMOTE, cmd_queue_check,
+     "Looks at the topic's settings, the cluster, the control topic, and in each partition at the\n"
+     "record before capture's position. Exit 0: all is well; 1: each problem is a line."},
     {"queue hold", "feed", "", "capture stops reading; records wait in the queue", APP_REMOTE,
      cmd_queue_hold, NULL},
     {"queue resume", "feed", "", "capture goes on", APP_REMOTE, cmd_queue_resume, NULL},

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "base/stop.h"
+#include "capture/queue_tidy.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct wiring {
     struct wake committed, captured, archived;
     struct control *control;
     struct source_embedded_options embedded;
+    struct queue_tidy *tidy; /* services */
     char session[64];
     char program[SETTINGS_PATH];
 };
@@ -68,6 +70,11 @@ static int start_archiver(struct wiring *w, struct err *e)
     };
     err = archiver_start(&h->archiver, &a, e);
     struct sweep_options s = {.staging = h->staging, .archived = &w->archived};
+    if (!err && h->settings->services) {
+        err = queue_tidy_new(&w->tidy, &h->settings->kafka, h->staging, e);
+        s.swept = queue_tidy_swept;
+        s.swept_arg = w->tidy;
+    }
     return err ? err : sweep_start(&h->sweep, &s, e);
 }
 
@@ -160,6 +167,7 @@ static void stop_all(struct wiring *w)
     capture_stop(h->capture);
     archiver_stop(h->archiver);
     sweep_stop(h->sweep);
+    queue_tidy_free(w->tidy);
     staging_close(h->staging);
     file_unlock(h->lock_fd);
     wake_done(&w->committed);

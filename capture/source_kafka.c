@@ -5,6 +5,7 @@
  * fails this, or whose position falls out of the log, delivers nothing more.
  */
 #include "base/own.h"
+#include "capture/last_record.h"
 #include "capture/source_driver.h"
 
 #include <inttypes.h>
@@ -87,35 +88,25 @@ static void outside(const struct kafka *s, struct place *p, int64_t pos)
         changed(p, pos - 1, pos - 1, "were captured, but the log ended before them");
 }
 
-static int64_t offset_of(const struct staging_position *at)
-{
-    return at->pos - at->shift;
-}
-
 /* Does the log hold at position - 1 what was captured, or was it tidied up just to the position?
  * If not, the place is dead. */
 static int compare(const struct kafka *s, const struct staging_position *at, struct place *p,
                    struct err *e)
 {
-    OWN(own_buf) struct buf value = {0};
-    uint8_t hash[SHA256_SIZE];
+    enum last_record last = LAST_NONE;
+    const int64_t offset = position_offset(at);
     int64_t low = 0;
     int64_t high = 0;
-    if (!at->has_hash)
-        return 0;
-    buf_init(&value, 16 * 1024 * 1024);
-    int rc = kafka_read_one(&s->target, at->part, offset_of(at) - 1, READ_MS, &value, e);
-    if (rc == 0) {
-        sha256(value.p ? value.p : "", value.n, hash);
-        if (memcmp(hash, at->hash, SHA256_SIZE) != 0)
-            changed(p, offset_of(at) - 1, offset_of(at) - 1, "hold another record");
-        return 0;
-    }
-    if (rc != ERR_NOT_FOUND)
+    int rc = last_record_compare(&s->target, at, READ_MS, &last, e);
+    if (rc < 0)
         return rc;
+    if (last == LAST_OTHER)
+        changed(p, offset - 1, offset - 1, "hold another record");
+    if (last != LAST_ABSENT)
+        return 0;
     rc = kafka_ends(&s->target, at->part, READ_MS, &low, &high, e);
-    if (rc == 0 && low != offset_of(at))
-        outside(s, p, offset_of(at));
+    if (rc == 0 && low != offset)
+        outside(s, p, offset);
     return rc;
 }
 
@@ -127,7 +118,7 @@ static int take(struct kafka *s, const int32_t *parts, int64_t *positions, size_
         at[i] = (struct staging_position){.part = parts[i]};
     int rc = s->base.events.assigned(s->base.arg, at, n, &e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        positions[i] = offset_of(&at[i]);
+        positions[i] = position_offset(&at[i]);
         places[i] = (struct place){.part = parts[i], .next = positions[i], .shift = at[i].shift};
         rc = compare(s, &at[i], &places[i], &e);
     }
@@ -272,10 +263,10 @@ static int kafka_seek(struct source *base, const struct staging_position *positi
     struct place *p = place_of(s, position->part);
     if (!p || p->dead)
         return 0;
-    int rc = kafka_consumer_seek(s->consumer, position->part, offset_of(position), e);
+    int rc = kafka_consumer_seek(s->consumer, position->part, position_offset(position), e);
     if (rc < 0)
         return rc == ERR_CONFLICT ? 0 : rc;
-    p->next = offset_of(position);
+    p->next = position_offset(position);
     p->shift = position->shift;
     return 0;
 }
