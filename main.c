@@ -4,6 +4,7 @@
  * it, and where it runs. Under `up` a command marked remote crosses the control socket; else it
  * runs here.
  */
+#include "audit/relay_incidents.h"
 #include "audit/status.h"
 #include "base/app.h"
 #include "base/log.h"
@@ -72,7 +73,19 @@ static int with_staging(struct app_io *io, int argc, char **argv, staging_comman
 
 static int cmd_incident_list(struct app_io *io, int argc, char **argv)
 {
-    return with_staging(io, argc, argv, incident_list_command);
+    struct handles *h = open_handles(io);
+    OWN(own_store) struct store *store = NULL;
+    struct err e = {0};
+    bool json = io->json;
+
+    for (int i = 0; i < argc; i++)
+        json |= strcmp(argv[i], "--json") == 0;
+    int code = with_staging(io, argc, argv, incident_list_command);
+    if (code != APP_OK || json) /* as JSON they are in `status --json` */
+        return code;
+    if (handles_store_reader(h, &store, &e) || relay_incidents_print(io, store, &e))
+        fprintf(io->err, "holdfast: the relay's own incidents can't be read: %s\n", e.text);
+    return code;
 }
 
 static int cmd_incident_show(struct app_io *io, int argc, char **argv)

@@ -149,8 +149,11 @@ static void print_incidents(FILE *f, const struct look *k)
             fprintf(f, "#%lld..%lld", (long long)s->first, (long long)s->last);
         else if (s->first)
             fprintf(f, "#%lld", (long long)s->first);
-        fprintf(f, " since %s: %s. Type: holdfast incident show %lld\n", since, s->detail,
-                (long long)s->id);
+        fprintf(f, " since %s: %s. Type: ", since, s->detail);
+        if (s->id)
+            fprintf(f, "holdfast incident show %lld\n", (long long)s->id);
+        else
+            fprintf(f, "holdfast queue check\n");
     }
 }
 

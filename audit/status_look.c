@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "chat-server/store/heal_store.h"
 #include "mgccomp/incident.h"
 
 #include <string.h>
@@ -154,6 +155,56 @@ static int take_incident(void *arg, const struct incident *i, struct err *e)
     return 0;
 }
 
+/* The relay's own: they live in the store. */
+static struct seen_incident *relay_incident(struct look *k, const char *kind, struct slice place)
+{
+    if (k->incident_count == STATUS_INCIDENTS)
+        return NULL;
+    struct seen_incident *s = &k->incidents[k->incident_count++];
+    *s = (struct seen_incident){.id = 0};
+    snprintf(s->kind, sizeof s->kind, "%s", kind);
+    (void)slice_copy(place, s->place, sizeof s->place);
+    return s;
+}
+
+static int take_change(void *arg, const struct store_log_change *c, struct err *e)
+{
+    struct seen_incident *s =
+        relay_incident(((struct looking *)arg)->look, INCIDENT_LOG_CHANGED, c->source);
+
+    (void)e;
+    if (!s)
+        return 0;
+    s->opened_us = c->opened_us;
+    snprintf(s->detail, sizeof s->detail,
+             "partition %d of the queue was cut or made again (its offset fell from %lld to %lld);"
+             " the store sends again what capture lacks",
+             (int)c->part, (long long)c->before, (long long)c->after);
+    return 0;
+}
+
+static int take_parked(void *arg, const struct store_parked *p, struct err *e)
+{
+    struct seen_incident *s =
+        relay_incident(((struct looking *)arg)->look, INCIDENT_PARKED, p->subject);
+
+    (void)e;
+    if (!s)
+        return 0;
+    s->opened_us = p->since_us;
+    s->first = s->last = p->sequence;
+    snprintf(s->detail, sizeof s->detail, "the relay passed over it: %.*s",
+             (int)(p->reason.n > 200 ? 200 : p->reason.n), p->reason.p);
+    return 0;
+}
+
+static int look_at_relay(struct looking *l, struct err *e)
+{
+    int err = store_log_changes(l->store, false, take_change, l, e);
+
+    return err ? err : store_parked(l->store, take_parked, l, e);
+}
+
 static int count_staging(struct looking *l, struct err *e)
 {
     static const struct {
@@ -229,6 +280,8 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
         err = store_streams(in->store, compare_stream, &l, e);
     if (!err)
         err = look_at_behind(&l, e);
+    if (!err)
+        err = look_at_relay(&l, e);
     if (!err)
         err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
     if (err)

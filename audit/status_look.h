@@ -8,7 +8,7 @@
 enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000 };
 
 struct seen_incident {
-    int64_t id, first, last, opened_us;
+    int64_t id, first, last, opened_us; /* id 0: of the relay, kept in the store */
     char kind[24], place[200], detail[300];
 };
 

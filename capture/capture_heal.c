@@ -30,7 +30,7 @@ struct capture_heal {
     bool complained;
     struct db *db; /* for heads; NULL: to be opened */
     int64_t look_ms;
-    char token[37];        /* of our last question */
+    char token[40];        /* of the last question */
     bool offered;          /* somebody answered it */
     char *healed[SOURCES]; /* sources that are done with it */
     size_t healed_n;
@@ -53,6 +53,7 @@ static void forget_round(struct capture_heal *h)
         free(h->healed[i]);
     h->healed_n = 0;
     h->offered = false;
+    h->token[0] = '\0';
 }
 
 void capture_heal_free(struct capture_heal *h)
@@ -181,6 +182,16 @@ static void on_answer(struct capture *c, const struct heal_message *m)
         capture_trouble(c, "capture.answer", &e);
 }
 
+/* Ours, or another capture's: its round is as good. */
+static void on_ask(struct capture *c, const struct heal_message *m)
+{
+    struct capture_heal *h = c->heal;
+    if (slice_is(m->token, h->token))
+        return;
+    forget_round(h);
+    (void)slice_copy(m->token, h->token, sizeof h->token);
+}
+
 static void on_healed(struct capture *c, const struct heal_message *m)
 {
     struct capture_heal *h = c->heal;
@@ -201,7 +212,9 @@ static void hear(struct capture *c)
         rc = heal_line_next(h->line, &m, NULL);
         if (rc < 0)
             break;
-        if (m.type == HEAL_OFFER)
+        if (m.type == HEAL_ASK)
+            on_ask(c, &m);
+        else if (m.type == HEAL_OFFER)
             on_offer(c, &m);
         else if (m.type == HEAL_OFFER_END)
             on_offer_end(c, &m);
@@ -298,14 +311,13 @@ static int all_healed(struct capture *c, bool *all, struct err *e)
 static void ask(struct capture *c)
 {
     struct capture_heal *h = c->heal;
-    forget_round(h);
     uuid_v7(clock_wall_us(), h->token);
     const struct heal_message m = {.type = HEAL_ASK, .token = slice_of(h->token)};
     say(c, &m);
 }
 
 struct log_work {
-    bool all_healed, ask, reopen;
+    bool all_healed, reopen;
 };
 
 static int look_at_log(struct capture *c, const struct heal_log *l, struct log_work *w,
@@ -324,7 +336,6 @@ static int look_at_log(struct capture *c, const struct heal_log *l, struct log_w
         w->reopen |= rc == 0;
         return rc;
     }
-    w->ask |= l->due;
     w->reopen |= l->due && l->again && !reads;
     return 0;
 }
@@ -335,12 +346,19 @@ static int look_at_logs(struct capture *c, struct err *e)
     struct log_work w = {0};
     h->logs.n = 0;
     int rc = heal_logs_open(c->o.staging, &h->logs, e);
-    if (rc == 0)
-        rc = h->logs.n > 0 ? all_healed(c, &w.all_healed, e) : 0;
+    if (rc < 0)
+        return rc;
+    bool due = false;
+    for (size_t i = 0; i < h->logs.n; i++)
+        due |= h->logs.list[i].due;
+    /* What was answered before a log changed says nothing about it. */
+    if (h->logs.n == 0 || due)
+        forget_round(h);
+    if (due && c->o.kafka)
+        ask(c);
+    rc = all_healed(c, &w.all_healed, e);
     for (size_t i = 0; rc == 0 && i < h->logs.n; i++)
         rc = look_at_log(c, &h->logs.list[i], &w, e);
-    if (w.ask && c->o.kafka)
-        ask(c);
     if (w.reopen)
         capture_reopen(c);
     return rc;

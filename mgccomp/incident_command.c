@@ -69,15 +69,19 @@ static void since(struct buf *b, int64_t us)
 
 static void command(struct buf *b, const struct incident *i, bool shown)
 {
+    bool acceptable = !i->closed_us && incident_acceptable(i->kind, i->first, i->last, NULL);
     /* A gap's detail says first what its store has answered. */
-    if (retryable(i) && (shown || strcmp(i->kind, INCIDENT_PARKED) == 0))
+    bool retry = retryable(i) && (shown || strcmp(i->kind, INCIDENT_PARKED) == 0);
+    if (retry)
         buf_format(b, "holdfast incident retry %" PRId64, i->id);
-    else if (shown && !i->closed_us && incident_acceptable(i->kind, i->first, i->last, NULL))
+    if (shown && acceptable)
         buf_format(b,
-                   "holdfast incident accept %" PRId64 " --reason TEXT, by two people, if it"
+                   "%sholdfast incident accept %" PRId64 " --reason TEXT, by two people, if it"
                    " can't be mended",
-                   i->id);
-    else if (shown)
+                   retry ? ", or " : "", i->id);
+    if (retry || (shown && acceptable))
+        return;
+    if (shown)
         buf_text(b, "holdfast status");
     else
         buf_format(b, "holdfast incident show %" PRId64, i->id);

@@ -20,6 +20,7 @@ enum {
     OPEN_AGAIN_MS = 30000,
     FIRST_OPEN_MS = 500, /* a command that relays a few records ends before */
     ROUND_AGAIN_MS = 30000,
+    ROUND_LATEST_MS = 600000,
     HEAR = 500, /* messages a turn */
     WANTS = 20000,
     LOOK_BACK = 1000,
@@ -49,6 +50,7 @@ struct relay_heal {
     char token[40];
     bool running, ended, overflow;
     int64_t round_ms, round_us;
+    int64_t round_wait; /* nobody answered: the next one after so long */
     uint64_t sent;
 };
 
@@ -56,7 +58,8 @@ struct relay_heal *relay_heal_new(void)
 {
     struct relay_heal *h = calloc(1, sizeof *h);
     if (h)
-        h->opened_ms = clock_mono_ms() - OPEN_AGAIN_MS + FIRST_OPEN_MS;
+        *h = (struct relay_heal){.opened_ms = clock_mono_ms() - OPEN_AGAIN_MS + FIRST_OPEN_MS,
+                                 .round_wait = ROUND_AGAIN_MS};
     return h;
 }
 
@@ -228,6 +231,8 @@ static void hear(struct relay *r)
             take_want(r, &m);
         else if (m.type == HEAL_WANT_END && ours && slice_is(m.token, h->token))
             h->ended = true;
+        if (m.type == HEAL_WANT || m.type == HEAL_WANT_END)
+            h->round_wait = ROUND_AGAIN_MS;
     }
     if (rc == ERR_RETRY)
         close_line(h);
@@ -346,8 +351,9 @@ void relay_heal_turn(struct relay *r)
     if (!line_open(r))
         return;
     hear(r);
-    if (r->fallen && (!h->running || clock_mono_ms() - h->round_ms > ROUND_AGAIN_MS)) {
+    if (r->fallen && (!h->running || clock_mono_ms() - h->round_ms > h->round_wait)) {
         char token[37];
+        h->round_wait = 2 * h->round_wait < ROUND_LATEST_MS ? 2 * h->round_wait : ROUND_LATEST_MS;
         uuid_v7(clock_wall_us(), token);
         begin_round(r, slice_of(token));
     }

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -204,6 +205,77 @@ static void a_record_taken_away_is_a_gap(void **state)
     assert_int_equal(number(f, open_incidents), 1);
     assert_int_equal(number(f, "SELECT first FROM incident WHERE kind = 'gap'"), 15);
     assert_int_equal(number(f, "SELECT last FROM incident WHERE kind = 'gap'"), 15);
+    wait_for(f, "SELECT count(*) FROM incident WHERE answer = 'the store does not hold it'", 1);
+}
+
+static void do_sql(const char *url, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    struct err e = {0};
+    ok(db_open(&db, url, 0, &e), &e);
+    ok(db_script(db, sql, &e), &e);
+}
+
+/* As `holdfast incident retry` does. */
+static void a_record_put_back_is_read_again(void **state)
+{
+    struct fixture *f = *state;
+    start(f, &f->c);
+    queue_posts(&f->q, 10, 1);
+    wait_for(f, count, 10);
+    capture_hold(f->c, true);
+    queue_posts(&f->q, 10, 1);
+    do_sql(f->q.url, "CREATE TABLE aside AS SELECT * FROM record WHERE pos = 15;"
+                     "DELETE FROM record WHERE pos = 15");
+    capture_hold(f->c, false);
+    wait_for(f, "SELECT count(*) FROM incident WHERE answer IS NOT NULL", 1);
+    do_sql(f->q.url, "INSERT INTO record SELECT * FROM aside");
+    do_sql(f->url, "UPDATE incident SET asked_us = 0, answer = NULL");
+    wait_for(f, count, 20);
+    wait_for(f, "SELECT count(*) FROM incident WHERE closed_us IS NOT NULL", 1);
+    queue_posts(&f->q, 5, 1);
+    wait_for(f, count, 25);
+    assert_int_equal(number(f, open_incidents), 0);
+}
+
+static void move(const char *from, const char *to)
+{
+    assert_int_equal(rename(from, to), 0);
+}
+
+static void remove_beside(const char *file, const char *end)
+{
+    char path[600];
+    (void)snprintf(path, sizeof path, "%s%s", file, end);
+    (void)unlink(path);
+}
+
+static void the_right_log_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    char kept[600];
+    const char *file = f->q.url + strlen("sqlite:");
+    (void)snprintf(kept, sizeof kept, "%s.kept", file);
+    start(f, &f->c);
+    queue_posts(&f->q, 20, 1);
+    wait_for(f, count, 20);
+    capture_stop(f->c);
+    f->c = NULL;
+    store_close(f->q.store);
+    f->q.store = NULL;
+    move(file, kept);
+    queue_recreate(&f->q, 30);
+    start(f, &f->c);
+    wait_for(f, open_incidents, 1);
+    store_close(f->q.store);
+    f->q.store = NULL;
+    remove_beside(file, "-wal"); /* the other store's, still open in capture */
+    remove_beside(file, "-shm");
+    move(kept, file);
+    do_sql(f->url, "UPDATE incident SET asked_us = 1");
+    wait_for(f, "SELECT count(*) FROM incident WHERE closed_us IS NOT NULL", 1);
+    queue_posts(&f->q, 5, 1);
+    wait_for(f, count, 25);
 }
 
 static void another_log_stops_the_partition_alone(void **state)
@@ -325,8 +397,10 @@ int main(void)
         (void)fprintf(stderr, "run me through tests/parts/with postgres kafka -- capture_test\n");
         return 2;
     }
-    const struct CMUnitTest on_embedded[] = {CASES(&embedded),
-                                             CASE(a_record_taken_away_is_a_gap, set_up, &embedded)};
+    const struct CMUnitTest on_embedded[] = {
+        CASES(&embedded), CASE(a_record_put_back_is_read_again, set_up, &embedded),
+        CASE(the_right_log_comes_back, set_up, &embedded),
+        CASE(a_record_taken_away_is_a_gap, set_up, &embedded)};
     const struct CMUnitTest on_services[] = {
         CASES(&services),
         CASE(what_cant_be_read_does_not_stop_the_partition, set_up_one, &services),

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "capture/capture.h"
+#include "capture/queue_check.h"
+#include "capture/queue_tidy.h"
 #include "chat-server/store/heal_store.h"
 #include "chat-server/store/relay.h"
 #include "chat-server/store/writer.h"
@@ -384,6 +386,51 @@ static void an_older_mgccomp_reads_again(void **state)
     assert_int_equal(number(p, "SELECT count(*) FROM incident"), 0);
 }
 
+static int check_queue(struct place *p, const char *expected)
+{
+    char *text = NULL;
+    size_t n = 0;
+    struct app_io io = {.out = open_memstream(&text, &n), .err = stderr};
+    const struct queue_check_input in = {.staging = p->st, .kafka = &p->target};
+    char *none[] = {NULL};
+    int code = queue_check_command(&io, &in, 0, none);
+    (void)fclose(io.out);
+    if (!strstr(text, expected))
+        fail_msg("\"%s\" is not in: %s", expected, text);
+    free(text);
+    return code;
+}
+
+static void the_log_is_checked_and_tidied(void **state)
+{
+    struct place *p = *state;
+    int64_t first = 0;
+    start_relay(p);
+    start_writer(p);
+    start_capture(p);
+    for (int i = 0; i < 5; i++)
+        add(p);
+    all_is_well(p);
+    stop_capture(p);
+    assert_int_equal(check_queue(p, "the queue is well"), APP_OK);
+    int64_t gone = 0;
+    for (int32_t part = 0; part < 4; part++) {
+        OK(queue_tidy_part(&p->target, p->st, part, INT64_MAX, &first, &e));
+        gone += first;
+        OK(queue_tidy_part(&p->target, p->st, part, 0, &first, &e));
+        assert_int_equal(first, -1);
+    }
+    assert_int_equal(gone, 5 * GROUP - 4); /* all but the last of each partition */
+    assert_int_equal(check_queue(p, "the record before it is the one captured"), APP_OK);
+    start_capture(p);
+    add(p);
+    all_is_well(p);
+    stop_capture(p);
+    recreate(p);
+    assert_int_equal(check_queue(p, "PROBLEM  partition 2: "), APP_FAILED);
+    assert_int_equal(queue_tidy_part(&p->target, p->st, 0, INT64_MAX, &first, NULL), ERR_CONFLICT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_never_captured_comes_from_the_store, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_older_mgccomp_reads_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log_is_checked_and_tidied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(more_partitions_move_rooms, set_up, tear_down),
     };
     scratch = getenv("HOLDFAST_TEST_SCRATCH");

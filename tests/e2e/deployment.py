@@ -103,6 +103,7 @@ class Deployment:
             self.start_part("postgres")
             self.start_part(self.queue)
             self.part(self.queue, "topic", self.part_dir(self.queue), "holdfast", "4")
+            self.part(self.queue, "topic", self.part_dir(self.queue), "holdfast-control", "1")
             for section in ("store", "mgccomp"):
                 url = self.part("postgres", "db", self.part_dir("postgres"), section, output=True)
                 with open(os.path.join(self.data, section + ".url"), "w") as f:
