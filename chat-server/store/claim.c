@@ -63,23 +63,38 @@ static int lock_source(struct db *db, struct slice source, struct err *e)
     return rc;
 }
 
-int claims_add(struct claims *c, struct db *db, const char *url, struct slice source, struct err *e)
+static int check_source(const struct claims *c, struct slice source, struct err *e)
 {
-    if (claims_has(c, source))
-        return 0;
     if (source.n == 0 || source.n > 512)
         return err_set(e, ERR_REJECTED, "a source has 1 to 512 bytes, not %zu", source.n);
     if (c->count == CLAIMS_MAX)
         return err_set(e, ERR_REJECTED, "a writer has at most %d sources", CLAIMS_MAX);
-    OWN(own_mem) char *copy = slice_dup(source);
-    if (!copy)
-        return err_memory(e, "claiming a source");
-    int rc = db_kind(db) == DB_SQLITE ? lock_file(c, url, e) : lock_source(db, source, e);
+    return 0;
+}
+
+int claims_note(struct claims *c, struct slice source, struct err *e)
+{
+    if (claims_has(c, source))
+        return 0;
+    int rc = check_source(c, source, e);
     if (rc < 0)
         return rc;
+    char *copy = slice_dup(source);
+    if (!copy)
+        return err_memory(e, "claiming a source");
     c->sources[c->count++] = copy;
-    copy = NULL;
     return 0;
+}
+
+int claims_add(struct claims *c, struct db *db, const char *url, struct slice source, struct err *e)
+{
+    if (claims_has(c, source))
+        return 0;
+    int rc = check_source(c, source, e);
+    if (rc < 0)
+        return rc;
+    rc = db_kind(db) == DB_SQLITE ? lock_file(c, url, e) : lock_source(db, source, e);
+    return rc < 0 ? rc : claims_note(c, source, e);
 }
 
 int claims_set_session(struct claims *c, struct slice source, struct slice session, struct err *e)
@@ -100,6 +115,22 @@ void claims_forget_session(struct claims *c)
     free(c->session_source);
     free(c->session);
     c->session_source = c->session = NULL;
+    c->lease_ms = 0;
+}
+
+/* Locks the session's row for the transaction: whoever closes the session waits for it, and after
+ * that finds nothing left open. A lapsed lease that nobody has noticed is as good as a new one. */
+static int renew(const struct claims *c, struct db *db, struct err *e)
+{
+    static const char sql[] =
+        "UPDATE session SET lease_us = $1 + (extract(epoch FROM clock_timestamp()) * 1000000)"
+        "::bigint WHERE uri = $2 AND ended_us IS NULL AND lease_us > 0";
+    int64_t changed = 0;
+    int rc =
+        db_run(db, sql, DB_ARGS(DB_I(c->lease_ms * 1000), DB_T(slice_of(c->session))), &changed, e);
+    if (rc == 0 && changed == 0)
+        return err_set(e, ERR_STOPPED, "another server session has closed %s", c->session);
+    return rc;
 }
 
 int claims_check(const struct claims *c, struct db *db, struct err *e)
@@ -110,6 +141,8 @@ int claims_check(const struct claims *c, struct db *db, struct err *e)
 
     if (!c->session)
         return 0;
+    if (c->lease_ms > 0)
+        return renew(c, db, e);
     int rc = db_query(db, db_kind(db) == DB_POSTGRES ? lock_postgres : read_sqlite,
                       DB_ARGS(DB_T(slice_of(c->session_source))), &rows, e);
     if (rc == 0)

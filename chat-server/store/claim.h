@@ -2,7 +2,8 @@
 /*
  * Whose turn it is to write: the sources a connection has claimed, and the session it writes for.
  * PostgreSQL: a lock of the connection for each source. SQLite: one writing handle a file, by a
- * lock file beside it (two writing connections are what SQLite's write-ahead log bears least).
+ * lock file beside it (two writing connections are what SQLite's write-ahead log bears least). A
+ * session that shares its source with others holds no lock but its lease, by the database's clock.
  */
 #ifndef CHAT_STORE_CLAIM_H
 #define CHAT_STORE_CLAIM_H
@@ -16,6 +17,7 @@ struct claims {
     char *sources[CLAIMS_MAX];
     size_t count;
     char *session_source, *session; /* NULL: none was begun */
+    int64_t lease_ms;               /* above 0: the session shares its source (share.c) */
 };
 
 /* ERR_CONFLICT: another connection writes. Claiming again is success. */
@@ -25,8 +27,11 @@ bool claims_has(const struct claims *c, struct slice source);
 /* Takes note of the session whose right to write claims_check asks for. */
 int claims_set_session(struct claims *c, struct slice source, struct slice session, struct err *e);
 void claims_forget_session(struct claims *c);
+/* Notes a source without locking it, for a session that shares it. */
+int claims_note(struct claims *c, struct slice source, struct err *e);
 /* The first statement of a writing transaction: locks the writer's row, which also waits for a
- * commit of our own former connection, and compares. ERR_STOPPED: another session took over. */
+ * commit of our own former connection, and compares. ERR_STOPPED: another session took over, or
+ * has closed ours. A lease is renewed by it. */
 int claims_check(const struct claims *c, struct db *db, struct err *e);
 void claims_done(struct claims *c);
 

@@ -249,11 +249,21 @@ static int seen_before(struct store *s, struct stream_head *head, struct event_s
     return stored_hash(s, st, e);
 }
 
+/* This event alone stays out; the others of its group go in. */
+static int refuse(struct event_state *st, int class, const struct err *e)
+{
+    st->class = class;
+    (void)snprintf(st->text, sizeof st->text, "%.159s", e ? e->text : "");
+    return 0;
+}
+
 int event_build(struct store *s, const struct store_event *event, struct event_state *st,
                 struct err *e)
 {
     struct stream_head *head = NULL;
     int rc = heads_take(s, event->source, st->epoch, event_subject(s, event, st), &head, e);
+    if (rc == ERR_CONFLICT && s->claims.lease_ms > 0)
+        return refuse(st, rc, e);
     if (rc == 0 && st->has_once)
         rc = seen_before(s, head, st, e);
     if (rc < 0 || st->duplicate)

@@ -48,12 +48,33 @@ static int find_stream(struct store *s, struct slice source, int64_t epoch, stru
                   DB_ARGS(DB_T(source), DB_I(epoch), DB_T(subject)), 0, id, e);
 }
 
+/* Another session may be adding the same one. */
 static int add_stream(struct store *s, struct slice source, int64_t epoch, struct slice subject,
                       int64_t *id, struct err *e)
 {
-    int rc = db_run(s->db, "INSERT INTO stream (source, epoch, subject) VALUES ($1, $2, $3)",
+    int rc = db_run(s->db,
+                    "INSERT INTO stream (source, epoch, subject) VALUES ($1, $2, $3)"
+                    " ON CONFLICT (source, epoch, subject) DO NOTHING",
                     DB_ARGS(DB_T(source), DB_I(epoch), DB_T(subject)), NULL, e);
     return rc < 0 ? rc : find_stream(s, source, epoch, subject, id, e);
+}
+
+/* A stream whose owner's session is over is anybody's; the row's lock decides between two that want
+ * it. The owner can't lose it while its session lives, so that a head once read stays true. */
+static int own_stream(struct store *s, int64_t stream, struct err *e)
+{
+    static const char take[] =
+        "UPDATE stream SET owner = $2, term = term + CASE WHEN owner = $2 THEN 0 ELSE 1 END"
+        " WHERE id = $1 AND (owner IS NULL OR owner = $2 OR NOT EXISTS (SELECT 1 FROM session x"
+        " WHERE x.uri = stream.owner AND x.ended_us IS NULL AND x.lease_us > 0))";
+    int64_t changed = 0;
+    if (s->claims.lease_ms == 0)
+        return 0;
+    int rc =
+        db_run(s->db, take, DB_ARGS(DB_I(stream), DB_T(slice_of(s->claims.session))), &changed, e);
+    if (rc == 0 && changed == 0)
+        return err_set(e, ERR_CONFLICT, "another server session owns the room");
+    return rc;
 }
 
 int heads_take(struct store *s, struct slice source, int64_t epoch, struct slice subject,
@@ -66,14 +87,18 @@ int heads_take(struct store *s, struct slice source, int64_t epoch, struct slice
     if (head->now.stream == 0) {
         int64_t id = 0;
         int rc = find_stream(s, source, epoch, subject, &id, e);
+        bool added = rc == ERR_NOT_FOUND;
+        if (added)
+            rc = add_stream(s, source, epoch, subject, &id, e);
         if (rc == 0)
+            rc = own_stream(s, id, e);
+        if (rc == 0 && !(added && s->claims.lease_ms == 0))
             rc = load_head(s, &head->now, id, e);
-        if (rc == 0)
-            head->durable = head->now;
-        if (rc == ERR_NOT_FOUND)
-            rc = add_stream(s, source, epoch, subject, &head->now.stream, e);
         if (rc < 0)
             return rc;
+        head->now.stream = id;
+        if (!added || head->now.sequence > 0)
+            head->durable = head->now;
     }
     *out = head;
     return 0;

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { LEAVES_AT_ONCE = 256, DETAILS_MAX = 16 * 1024 };
+enum { LEAVES_AT_ONCE = 256 };
 
 /* A copied row of participants, as offsets into one buffer. */
 struct member {
@@ -147,11 +147,6 @@ static int close_participants(struct store *s, struct slice source, struct slice
     }
 }
 
-struct session_step {
-    struct slice source, session, details;
-    bool dead; /* not ours: the writer's row stays */
-};
-
 static int row_started(struct store *s, void *arg, struct err *e)
 {
     const struct session_step *step = arg;
@@ -165,16 +160,19 @@ static int row_started(struct store *s, void *arg, struct err *e)
 static int row_ended(struct store *s, void *arg, struct err *e)
 {
     const struct session_step *step = arg;
-    int rc = db_run(s->db, "UPDATE session SET ended_us = $1 WHERE uri = $2",
-                    DB_ARGS(DB_I(clock_wall_us()), DB_T(step->session)), NULL, e);
+    int64_t changed = 0;
+    int rc = db_run(s->db, "UPDATE session SET ended_us = $1 WHERE uri = $2 AND ended_us IS NULL",
+                    DB_ARGS(DB_I(clock_wall_us()), DB_T(step->session)), &changed, e);
+    if (rc == 0 && changed == 0)
+        return err_set(e, ERR_CONFLICT, "the session has been ended already");
     if (rc < 0 || step->dead)
         return rc;
     return db_run(s->db, "UPDATE writer SET session = NULL WHERE source = $1 AND session = $2",
                   DB_ARGS(DB_T(step->source), DB_T(step->session)), NULL, e);
 }
 
-static int append_step(struct store *s, struct session_step *step, enum record_kind kind,
-                       struct slice members, store_also_fn *also, struct err *e)
+int session_append(struct store *s, const struct session_step *step, enum record_kind kind,
+                   struct slice members, store_also_fn *also, void *arg, struct err *e)
 {
     struct store_event event = {
         .source = step->source,
@@ -184,19 +182,18 @@ static int append_step(struct store *s, struct session_step *step, enum record_k
         .members = members,
     };
     struct store_result result;
-    int rc = store_append_with(s, &event, 1, &result, also, step, e);
+    int rc = store_append_with(s, &event, 1, &result, also, arg, e);
     return rc < 0 ? rc : first_failure(&result, 1, e);
 }
 
-static int end_session(struct store *s, struct session_step *step, const char *reason,
-                       struct err *e)
+int session_close(struct store *s, struct session_step *step, const char *reason, struct err *e)
 {
     OWN(own_buf) struct buf members;
     int rc = close_participants(s, step->source, step->session, e);
     if (rc < 0)
         return rc;
 
-    buf_init(&members, DETAILS_MAX + 256);
+    buf_init(&members, SESSION_DETAILS_MAX + 256);
     buf_char(&members, '{');
     buf_slice(&members, step->details);
     json_put_string(&members, "reason", slice_of(reason));
@@ -205,7 +202,7 @@ static int end_session(struct store *s, struct session_step *step, const char *r
         return rc;
     struct slice inner = {members.p + 1, members.n - 1};
     FAULT("session.end.before");
-    rc = append_step(s, step, RECORD_SESSION_STOP, inner, row_ended, e);
+    rc = session_append(s, step, RECORD_SESSION_STOP, inner, row_ended, step, e);
     FAULT("session.end.after");
     return rc;
 }
@@ -246,10 +243,29 @@ static int close_dead(struct store *s, struct slice source, struct slice session
         if (rc < 0)
             return rc;
         struct session_step step = {source, slice_of(uri), slice_of(details), true};
-        rc = end_session(s, &step, "lost", e);
+        rc = session_close(s, &step, "lost", e);
         if (rc < 0)
             return rc;
     }
+}
+
+/* Sessions that share the source and have lapsed are closed like dead ones; others are alive. */
+static int fence_shared(struct store *s, struct slice source, struct err *e)
+{
+    static const char fence[] = "UPDATE session SET lease_us = -1 WHERE source = $1 AND ended_us IS"
+                                " NULL AND lease_us > 0 AND lease_us < $2";
+    static const char alive[] =
+        "SELECT count(*) FROM session WHERE source = $1 AND ended_us IS NULL AND lease_us > 0";
+    int64_t now = 0;
+    int64_t n = 0;
+    int rc = db_now_us(s->db, &now, e);
+    if (rc == 0)
+        rc = db_run(s->db, fence, DB_ARGS(DB_T(source), DB_I(now)), NULL, e);
+    if (rc == 0)
+        rc = db_int(s->db, alive, DB_ARGS(DB_T(source)), 0, &n, e);
+    if (rc == 0 && n > 0)
+        return err_set(e, ERR_CONFLICT, "%lld server sessions share the source", (long long)n);
+    return rc;
 }
 
 /* From here on a former writer's transactions find that the row names another session. */
@@ -258,6 +274,8 @@ static int take_writer(struct store *s, struct slice source, struct slice sessio
     static const char take[] = "INSERT INTO writer (source, session) VALUES ($1, $2)"
                                " ON CONFLICT (source) DO UPDATE SET session = excluded.session";
     int rc = store_claim(s, source, e);
+    if (rc == 0)
+        rc = fence_shared(s, source, e);
     if (rc == 0)
         rc = db_run(s->db, take, DB_ARGS(DB_T(source), DB_T(session)), NULL, e);
     if (rc == 0)
@@ -268,7 +286,7 @@ static int take_writer(struct store *s, struct slice source, struct slice sessio
 int store_begin_session(struct store *s, struct slice source, struct slice session,
                         struct slice members, struct err *e)
 {
-    if (session.n == 0 || session.n > RECORD_MAX_SUBJECT || members.n > DETAILS_MAX)
+    if (session.n == 0 || session.n > RECORD_MAX_SUBJECT || members.n > SESSION_DETAILS_MAX)
         return err_set(e, ERR_REJECTED, "the session's URI or details are too long");
     if (s->claims.session)
         return err_set(e, ERR_FAULT, "this handle has begun a session already");
@@ -279,7 +297,7 @@ int store_begin_session(struct store *s, struct slice source, struct slice sessi
     FAULT("session.begin.before");
     struct session_step step = {source, session, members.p ? members : SLICE(""), false};
     if (rc == 0)
-        rc = append_step(s, &step, RECORD_SESSION_START, members, row_started, e);
+        rc = session_append(s, &step, RECORD_SESSION_START, members, row_started, &step, e);
     FAULT("session.begin.after");
     if (rc < 0)
         claims_forget_session(&s->claims);
@@ -328,7 +346,7 @@ int store_end_session(struct store *s, struct err *e)
     rows = NULL;
     struct session_step step = {slice_of(s->claims.session_source), session, slice_of(details),
                                 false};
-    rc = end_session(s, &step, "stopped", e);
+    rc = session_close(s, &step, "stopped", e);
     if (rc == 0)
         claims_forget_session(&s->claims);
     return rc;

@@ -200,7 +200,7 @@ static int store_one(struct store *s, const struct store_event *event, struct ev
     }
     uint64_t mark = once_mark(s->once);
     int rc = event_build(s, event, st, e);
-    if (rc < 0 || st->duplicate)
+    if (rc < 0 || st->duplicate || st->class < 0)
         return rc;
 
     struct db_value values[COLUMNS];
@@ -289,7 +289,8 @@ static int transaction(struct store *s, store_way_fn *way, const struct store_ev
     if (rc == 0)
         rc = note_positions(s, n, e);
     if (rc == 0 && also->run && count_rows(s, n) < n)
-        rc = err_set(e, ERR_REJECTED, "%s", n > 0 ? s->states[0].text : "");
+        rc = err_set(e, s->states[0].class == ERR_CONFLICT ? ERR_CONFLICT : ERR_REJECTED, "%s",
+                     s->states[0].text);
     if (rc == 0 && also->run)
         rc = also->run(s, also->arg, e);
     FAULT("store.commit.before");
@@ -306,7 +307,8 @@ static int settle_heads(struct store *s, int rc)
 {
     if (rc == 0) {
         streams_commit(s->streams);
-    } else if (rc == ERR_DOUBT || db_broken(s->db)) {
+    } else if (rc == ERR_DOUBT || db_broken(s->db) || s->claims.lease_ms > 0) {
+        /* A stream taken over in a transaction that failed is not ours. */
         streams_clear(s->streams);
         once_clear(s->once);
     } else {

@@ -53,7 +53,8 @@ struct store_event {
 };
 
 struct store_result {
-    int class;      /* 0: durable. ERR_REJECTED: this event can't be stored. else as store_append */
+    int class;      /* 0: durable. ERR_REJECTED: this event can't be stored. ERR_CONFLICT: another
+                       session      owns its room. else as store_append */
     bool duplicate; /* `once` was there already: sequence and chat_id are those of the first time */
     int64_t stream; /* the store's number of the stream */
     int64_t sequence, chat_id;
@@ -93,6 +94,27 @@ int store_begin_session(struct store *s, struct slice source, struct slice sessi
 int store_resume_session(struct store *s, struct slice source, struct slice session, struct err *e);
 /* Leaves for all its participants (reason "server-stopped"), then session-stop. */
 int store_end_session(struct store *s, struct err *e);
+
+/* ---- several servers at once (PostgreSQL; ERR_CONFIG in SQLite) ----
+ * Sessions that share a source instead of being its one writer: each is a row leased by the
+ * database's clock and renewed by every append. Each stream has one owner among them, taken by the
+ * first append, with a term that rises at every change of owner and is never part of a record. Only
+ * the owner appends: an event for another's room is ERR_CONFLICT, alone. A session that was closed
+ * by another, having been silent for longer than its lease, is ERR_STOPPED in all it does. */
+/* Records the session's start. ERR_CONFLICT: the source has an exclusive writer. */
+int store_share_session(struct store *s, struct slice source, struct slice session,
+                        struct slice members, int64_t lease_ms, struct err *e);
+/* For a timer, well within the lease. */
+int store_renew_session(struct store *s, struct err *e);
+/* Closes one session of the source whose lease has lapsed: fences it by compare-and-swap, then
+ * records leaves for its participants and its session-stop; goes on where another closer died.
+ * ERR_NOT_FOUND: there is none. ERR_CONFLICT: another is at it, or owns a room of it. */
+int store_close_lapsed(struct store *s, struct err *e);
+/* Makes this session the owner of a room before anything is appended to it. ERR_CONFLICT. */
+int store_own_room(struct store *s, struct slice room, struct err *e);
+/* Who owns a room of the source, by any handle. session is appended to; 0 bytes: nobody ever. */
+int store_owner(struct store *s, struct slice source, struct slice room, struct buf *session,
+                int64_t *term, struct err *e);
 
 /* ---- reading (any handle; a reader has its own and holds nothing open between calls) ---- */
 struct store_row {

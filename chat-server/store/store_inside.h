@@ -17,6 +17,7 @@ enum {
     STORE_KEY_SOURCE = 8,
     STORE_KEY_WHOLE = 40,
     STORE_KEY_HEAD = 24,
+    SESSION_DETAILS_MAX = 16 * 1024,
     STORE_MAX_STREAMS = 100000,
     STORE_MAX_STREAM_BYTES = 48 * 1024 * 1024,
 };
@@ -86,5 +87,16 @@ int heads_window(struct store *s, struct stream_head *head, struct err *e);
 typedef int store_also_fn(struct store *s, void *arg, struct err *e);
 int store_append_with(struct store *s, const struct store_event *events, size_t n,
                       struct store_result *results, store_also_fn *also, void *arg, struct err *e);
+
+/* A session, ours or one that is to be closed, and what becomes of it. */
+struct session_step {
+    struct slice source, session, details;
+    bool dead; /* not ours: the writer's row stays */
+};
+/* Records the start or stop of a session, with `also` in the same transaction. */
+int session_append(struct store *s, const struct session_step *step, enum record_kind kind,
+                   struct slice members, store_also_fn *also, void *arg, struct err *e);
+/* Leaves for all its participants, then its session-stop and the end of its row. */
+int session_close(struct store *s, struct session_step *step, const char *reason, struct err *e);
 
 #endif

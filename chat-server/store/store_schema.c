@@ -9,6 +9,7 @@
 static const char first_sqlite[] =
     "CREATE TABLE stream (id INTEGER PRIMARY KEY, source TEXT NOT NULL, epoch INTEGER NOT NULL,"
     " subject TEXT NOT NULL, relayed INTEGER NOT NULL DEFAULT 0,"
+    " owner TEXT, term INTEGER NOT NULL DEFAULT 0,"
     " UNIQUE (source, epoch, subject)) STRICT;"
     /* prior: sequence of the stream's newest post before this row, by which posts are found
      * without an index that every post would touch; record_chat says where to begin.
@@ -20,7 +21,8 @@ static const char first_sqlite[] =
     "CREATE UNIQUE INDEX record_producer ON record (producer) WHERE producer IS NOT NULL;"
     "CREATE INDEX record_chat ON record (stream, chat_id) WHERE chat_id % 64 = 0;"
     "CREATE TABLE session (uri TEXT PRIMARY KEY, source TEXT NOT NULL, details TEXT NOT NULL,"
-    " started_us INTEGER NOT NULL, ended_us INTEGER) STRICT;"
+    " started_us INTEGER NOT NULL, ended_us INTEGER,"
+    " lease_us INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE INDEX session_open ON session (source) WHERE ended_us IS NULL;"
     "CREATE TABLE writer (source TEXT PRIMARY KEY, session TEXT) STRICT;"
     "CREATE TABLE participant (key BLOB PRIMARY KEY, session TEXT NOT NULL, room TEXT NOT NULL,"
@@ -44,6 +46,7 @@ static const char first_sqlite[] =
 static const char first_postgres[] =
     "CREATE TABLE stream (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, source text NOT NULL,"
     " epoch bigint NOT NULL, subject text NOT NULL, relayed bigint NOT NULL DEFAULT 0,"
+    " owner text, term bigint NOT NULL DEFAULT 0,"
     " UNIQUE (source, epoch, subject)) WITH (fillfactor = 70);"
     "CREATE TABLE record (stream bigint NOT NULL, sequence bigint NOT NULL, kind bigint NOT NULL,"
     " chat_id bigint, prior bigint NOT NULL, once bytea, producer bytea, hash bytea NOT NULL, raw "
@@ -52,7 +55,8 @@ static const char first_postgres[] =
     "CREATE UNIQUE INDEX record_producer ON record (producer) WHERE producer IS NOT NULL;"
     "CREATE INDEX record_chat ON record (stream, chat_id) WHERE chat_id % 64 = 0;"
     "CREATE TABLE session (uri text PRIMARY KEY, source text NOT NULL, details text NOT NULL,"
-    " started_us bigint NOT NULL, ended_us bigint);"
+    " started_us bigint NOT NULL, ended_us bigint,"
+    " lease_us bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);"
     "CREATE INDEX session_open ON session (source) WHERE ended_us IS NULL;"
     "CREATE TABLE writer (source text PRIMARY KEY, session text) WITH (fillfactor = 50);"
     "CREATE TABLE participant (key bytea PRIMARY KEY, session text NOT NULL, room text NOT NULL,"
