@@ -7,6 +7,7 @@
 #define CHAT_CHAT_H
 
 #include "base/err.h"
+#include "base/xml.h"
 #include "chat-server/loop.h"
 #include "chat-server/server.h"
 
@@ -20,12 +21,20 @@ struct request;
 struct room;
 
 enum {
-    CHAT_MAX_CONNS = 1000,
-    CHAT_MAX_DIALOGS = 8,             /* of a connection */
-    CHAT_MAX_JOINED = 64,             /* rooms of an endpoint */
-    CHAT_MAX_QUEUE = 2 * 1024 * 1024, /* bytes waiting for a slow client */
-    CHAT_MAX_HISTORY = 100,           /* messages in a page */
-    CHAT_MAX_PAGE = 512 * 1024,       /* bytes of a page */
+    CHAT_MAX_CONNS = 1000,              /* fewer where the process may not open so many files */
+    CHAT_SPARE_CONNS = 64,              /* above it, while those that gave way are being closed */
+    CHAT_OTHER_FILES = 128,             /* open files that are no connections */
+    CHAT_MAX_ENDPOINTS = 32,            /* of a user, signed in at once */
+    CHAT_MAX_DIALOGS = 8,               /* of a connection */
+    CHAT_MAX_JOINED = 64,               /* rooms of an endpoint */
+    CHAT_MAX_QUEUE = 2 * 1024 * 1024,   /* bytes waiting for a slow client */
+    CHAT_MAX_OUTPUT = 64 * 1024 * 1024, /* the same of all together */
+    CHAT_MAX_HELD = 32 * 1024 * 1024,   /* notices that wait for replies, of all together */
+    CHAT_MAX_INPUT = 64 * 1024 * 1024,  /* unfinished requests of all together */
+    CHAT_MAX_PAGES = 64 * 1024 * 1024,  /* pages of history being recorded, of all together */
+    CHAT_LOG_LINES = 20,                /* about clients, in a second */
+    CHAT_MAX_HISTORY = 100,             /* messages in a page */
+    CHAT_MAX_PAGE = 512 * 1024,         /* bytes of a page */
     CHAT_REGISTER_SECONDS = 7200,
     CHAT_SESSION_SECONDS = 1800,
     CHAT_SIGN_IN_MS = 30 * 1000, /* for a connection that nobody signed in on */
@@ -33,6 +42,7 @@ enum {
     CHAT_STOP_MS = 10 * 1000,    /* for the leaves of everybody, at stop */
     CHAT_TICK_MS = 100,
     CHAT_RETRY_MS = 500, /* pause before a leave that failed is recorded again */
+    CHAT_KEPT_DOCS = 8,
     CHAT_ROOM_BUCKETS = 1024,
     CHAT_MAX_USER = 256,
     CHAT_MAX_NAME = 256,
@@ -59,8 +69,13 @@ struct chat_server {
     uint16_t port;
     struct loop_call stop_call;
 
-    struct conn *conns;
-    size_t conn_count;
+    struct conn *conns; /* the newest first */
+    size_t conn_count, max_conns;
+    size_t input_bytes, held_bytes, page_bytes; /* against CHAT_MAX_INPUT, _HELD, _PAGES */
+    struct xml_doc *docs[CHAT_KEPT_DOCS];       /* parsers that no request uses */
+    size_t doc_count;
+    int64_t log_since_ms;
+    size_t log_lines, log_hushed;
     struct room *rooms[CHAT_ROOM_BUCKETS];
     uint64_t last_envid;
     size_t in_flight; /* events in the writer's hands */
@@ -76,6 +91,8 @@ struct chat_server {
 
 /* True when posts, joins and reads are to be answered 503. */
 bool chat_refuses(const struct chat_server *s);
+/* False: too many lines about clients this second. */
+bool chat_may_log(struct chat_server *s);
 /* The store has another writer: nothing more is answered, everybody is cut off. */
 void chat_lost(struct chat_server *s);
 

@@ -103,7 +103,8 @@ static void list_found(struct request *q)
         return;
     }
     (void)command_open(q, &b, XCCOS_OK);
-    for (size_t i = 0; i < q->lookup->count; i++) {
+    /* As many as fit into a message. */
+    for (size_t i = 0; i < q->lookup->count && b.n < CHAT_MAX_PAGE; i++) {
         const struct lookup_room *r = &q->lookup->rooms[i];
         struct slice uri = slice_of(r->uri);
 
@@ -177,6 +178,10 @@ void command_run(struct request *q)
 
     if (!c) {
         command_finish(q, XCCOS_NOT_SUPPORTED);
+        return;
+    }
+    if (q->x.command == XCCOS_GRPCHAT && !q->x.text.p) {
+        refuse_stranger(q, XCCOS_INVALID);
         return;
     }
     if (c->role == JOINED && q->x.room_count != 1) {

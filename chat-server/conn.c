@@ -13,62 +13,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONN_INPUT = SIP_MAX_MESSAGE + 64 * 1024, CONN_INPUT_FULL = SIP_MAX_MESSAGE };
+enum {
+    CONN_INPUT = SIP_MAX_MESSAGE + 64 * 1024,
+    CONN_INPUT_FULL = SIP_MAX_MESSAGE,
+    CONN_INPUT_KEPT = 16 * 1024,   /* a buffer that a connection may keep while nothing is in it */
+    CONN_STRANGER_MAX = 24 * 1024, /* message of one who is not signed in */
+};
 
-static void log_conn(const struct conn *c, const char *event, const char *reason)
+/* A hostile client must not fill the disk with lines about it. */
+bool chat_may_log(struct chat_server *s)
+{
+    int64_t now = clock_mono_ms();
+
+    if (now - s->log_since_ms >= 1000) {
+        if (s->log_hushed > 0)
+            log_event(LOG_WARN, "chat.hushed", "lines=%zu", s->log_hushed);
+        s->log_since_ms = now;
+        s->log_lines = 0;
+        s->log_hushed = 0;
+    }
+    if (s->log_lines >= CHAT_LOG_LINES) {
+        s->log_hushed++;
+        return false;
+    }
+    s->log_lines++;
+
+    return true;
+}
+
+void conn_log(const struct conn *c, const char *event, const char *reason)
 {
     char quoted[LOG_TEXT_SIZE];
 
-    log_event(LOG_WARN, event, "peer=%s reason=%s", c->peer, log_text(quoted, slice_of(reason)));
-}
-
-/* ---- output ---- */
-
-void conn_send(struct conn *c, struct slice message)
-{
-    if (!c->stream)
-        return;
-    size_t waiting = stream_write(c->stream, message);
-    if (waiting > CHAT_MAX_QUEUE && !c->end_reason) {
-        log_conn(c, "chat.slow", "takes its messages too slowly");
-        conn_cut(c, "disconnect");
-    }
-}
-
-void conn_notify(struct conn *c, struct slice message)
-{
-    if (!c->holding) {
-        conn_send(c, message);
-        return;
-    }
-    buf_slice(&c->held, message);
-    if (c->held.failed && !c->end_reason) {
-        log_conn(c, "chat.slow", "too much waits for a reply");
-        conn_cut(c, "disconnect");
-    }
-}
-
-void conn_hold(struct conn *c)
-{
-    c->holding = true;
-}
-
-void conn_release(struct conn *c)
-{
-    if (!c->holding)
-        return;
-    c->holding = false;
-    if (c->held.n > 0 && !c->held.failed)
-        conn_send(c, buf_view(&c->held));
-    buf_done(&c->held);
-    buf_init(&c->held, CHAT_MAX_QUEUE);
+    if (chat_may_log(c->server))
+        log_event(LOG_WARN, event, "peer=%s reason=%s", c->peer,
+                  log_text(quoted, slice_of(reason)));
 }
 
 /* ---- input ---- */
 
 static void refuse_stream(struct conn *c, const struct err *e)
 {
-    log_conn(c, "chat.malformed", e->text);
+    conn_log(c, "chat.malformed", e->text);
     conn_end(c, "disconnect");
 }
 
@@ -84,22 +70,28 @@ static void refuse_unreadable(struct conn *c, const struct err *e)
 /* True when a message was taken from the input. */
 static bool take_message(struct conn *c)
 {
+    const struct slice in = {c->in.p + c->in_at, c->in.n - c->in_at};
     struct sip_frame f;
     struct err e = {0};
     struct sip *m = NULL;
 
-    int r = sip_frame(buf_view(&c->in), SIP_MAX_MESSAGE, &f, &e);
+    if (in.n == 0 || in.n < c->in_need)
+        return false;
+    int r = sip_frame(in, c->signed_in ? SIP_MAX_MESSAGE : CONN_STRANGER_MAX, &f, &e);
     if (r == ERR_AGAIN) {
-        buf_drop_front(&c->in, f.skip);
+        /* A body that comes in small pieces is not looked at with each. */
+        c->in_at += f.skip;
+        c->in_need = f.head + f.body;
         return false;
     }
     if (r < 0) {
         refuse_unreadable(c, &e);
         return false;
     }
-    const char *at = c->in.p + f.skip;
+    const char *at = in.p + f.skip;
     r = sip_parse(&m, (struct slice){at, f.head}, (struct slice){at + f.head, f.body}, &e);
-    buf_drop_front(&c->in, f.skip + f.head + f.body);
+    c->in_at += f.skip + f.head + f.body;
+    c->in_need = 0;
     if (r < 0) {
         refuse_unreadable(c, &e);
         return false;
@@ -107,6 +99,20 @@ static bool take_message(struct conn *c)
     dispatch_message(c, m);
 
     return true;
+}
+
+/* Frees what is used up, and counts what is not. */
+static void settle_input(struct conn *c)
+{
+    buf_drop_front(&c->in, c->in_at);
+    c->in_at = 0;
+    if (c->in.n == 0 && c->in.cap > CONN_INPUT_KEPT) {
+        buf_done(&c->in);
+        buf_init(&c->in, CONN_INPUT);
+    }
+    size_t now = c->in.cap > CONN_INPUT_KEPT ? c->in.cap : 0;
+    c->server->input_bytes = c->server->input_bytes - c->in_counted + now;
+    c->in_counted = now;
 }
 
 static void pump(struct conn *c)
@@ -118,6 +124,7 @@ static void pump(struct conn *c)
     while (!c->request && !c->end_reason && take_message(c))
         continue;
     c->pumping = false;
+    settle_input(c);
     if (c->request || c->end_reason)
         return;
     /* What a client sent before it hung up still counts. */
@@ -130,18 +137,22 @@ static void pump(struct conn *c)
 static void on_data(void *arg, const char *bytes, size_t n)
 {
     struct conn *c = arg;
+    struct err e = {0};
 
+    if (c->end_reason)
+        return;
     buf_add(&c->in, bytes, n);
-    if (c->in.failed) {
-        struct err e = {0};
-
-        (void)buf_ok(&c->in, "input", &e);
+    if (buf_ok(&c->in, "input", &e) < 0) {
         refuse_stream(c, &e);
         return;
     }
     if (c->in.n >= CONN_INPUT_FULL)
         stream_pause(c->stream);
     pump(c);
+    if (c->in_counted > 0 && c->server->input_bytes > CHAT_MAX_INPUT && !c->end_reason) {
+        (void)err_set(&e, ERR_REJECTED, "too much unfinished input of all clients");
+        refuse_stream(c, &e);
+    }
 }
 
 static void on_end(void *arg)
@@ -157,8 +168,7 @@ static void on_closed(void *arg)
     struct conn *c = arg;
 
     c->stream = NULL;
-    if (!c->end_reason)
-        conn_end(c, "disconnect");
+    conn_end(c, c->end_reason ? c->end_reason : "disconnect");
 }
 
 void conn_next(struct conn *c)
@@ -200,9 +210,14 @@ void conn_end(struct conn *c, const char *reason)
 
 void conn_cut(struct conn *c, const char *reason)
 {
+    if (!c->end_reason) {
+        c->end_reason = reason;
+        c->ended_ms = clock_mono_ms();
+    }
     if (c->stream)
         stream_abort(c->stream);
-    conn_end(c, reason);
+    else
+        conn_end(c, reason);
 }
 
 void conn_tick(struct conn *c, int64_t now_ms)
@@ -217,10 +232,10 @@ void conn_tick(struct conn *c, int64_t now_ms)
         return;
     }
     if (!c->signed_in && !c->request && now_ms - c->opened_ms > c->server->sign_in_ms) {
-        log_conn(c, "chat.idle", "nobody signed in");
+        conn_log(c, "chat.idle", "nobody signed in");
         conn_end(c, "timeout");
     } else if (c->signed_in && (now_ms > c->registered_until_ms || dialog_expired(c, now_ms))) {
-        log_conn(c, "chat.timeout", "the client is silent");
+        conn_log(c, "chat.timeout", "the client is silent");
         conn_end(c, "timeout");
     }
 }
@@ -228,9 +243,10 @@ void conn_tick(struct conn *c, int64_t now_ms)
 static void conn_free(struct conn *c)
 {
     dialog_free_all(c);
+    c->server->input_bytes -= c->in_counted;
+    c->server->held_bytes -= c->held.n;
     buf_done(&c->in);
     buf_done(&c->held);
-    xml_doc_free(c->xml);
     free(c);
 }
 
@@ -252,22 +268,39 @@ void conn_reap(struct chat_server *s)
     atomic_store(&s->shown_conns, s->conn_count);
 }
 
+/* So that connections that do nothing can't keep people out: the one that has been waiting longest
+ * for its sign-in goes. */
+static void make_room(struct chat_server *s)
+{
+    struct conn *oldest = NULL;
+
+    if (s->conn_count < s->max_conns)
+        return;
+    for (struct conn *c = s->conns; c; c = c->next)
+        if (!c->signed_in && !c->request && !c->end_reason)
+            oldest = c; /* newer ones come first in the list */
+    if (oldest) {
+        conn_log(oldest, "chat.idle", "nobody signed in, and its place is needed");
+        conn_cut(oldest, "timeout");
+    }
+}
+
 void conn_accepted(void *arg, struct stream *stream, const char *peer)
 {
     static const struct stream_events events = {on_data, on_end, on_closed};
     struct chat_server *s = arg;
 
-    struct conn *c = s->conn_count < CHAT_MAX_CONNS && !s->stopping ? calloc(1, sizeof *c) : NULL;
-    struct xml_doc *xml = c ? xml_doc_new() : NULL;
-    if (!xml) {
-        log_event(LOG_WARN, "chat.refused", "peer=%s connections=%zu", peer, s->conn_count);
-        free(c);
+    make_room(s);
+    bool full = s->conn_count >= s->max_conns + CHAT_SPARE_CONNS;
+    struct conn *c = !full && !s->stopping ? calloc(1, sizeof *c) : NULL;
+    if (!c) {
+        if (chat_may_log(s))
+            log_event(LOG_WARN, "chat.refused", "peer=%s connections=%zu", peer, s->conn_count);
         stream_abort(stream);
         return;
     }
     c->server = s;
     c->stream = stream;
-    c->xml = xml;
     c->opened_ms = clock_mono_ms();
     (void)slice_copy(slice_of(peer), c->peer, sizeof c->peer);
     buf_init(&c->in, CONN_INPUT);

@@ -12,7 +12,6 @@
 
 #include "base/buf.h"
 #include "base/digest.h"
-#include "base/xml.h"
 #include "chat-server/chat.h"
 
 struct member;
@@ -35,7 +34,10 @@ struct conn {
     struct stream *stream; /* NULL once closed */
     char peer[64];
     struct buf in;
-    struct buf held; /* notices that wait for a reply to go first */
+    size_t in_at;      /* used up; 0 between turns */
+    size_t in_need;    /* bytes that the message at in_at has, once its head is known */
+    size_t in_counted; /* in server->input_bytes */
+    struct buf held;   /* notices that wait for a reply to go first */
     bool holding;
     int64_t opened_ms;
 
@@ -50,6 +52,7 @@ struct conn {
 
     /* Who signed in here (registrar.c). */
     bool signed_in;
+    bool signing_in; /* user and endpoint are taken, the sign-in is not decided yet */
     char user[CHAT_MAX_USER];
     char name[CHAT_MAX_NAME * 4];
     char endpoint[CHAT_MAX_ENDPOINT];
@@ -64,12 +67,12 @@ struct conn {
     struct leaving signing; /* the sign-out after it (registrar.c) */
     uint64_t listed_in;     /* envelope whose user list this one is in, as listed_id */
     size_t listed_id;
-    struct xml_doc *xml;
 };
 
 /* For loop_listen. */
 void conn_accepted(void *server, struct stream *s, const char *peer);
-/* Sends a whole message. A client too slow to take it is cut off. */
+/* Sends a whole message. A client too slow to take it is cut off, and when too much waits for all
+ * together the slowest. */
 void conn_send(struct conn *c, struct slice message);
 /* As conn_send, but waits while a reply that must go first is being made. */
 void conn_notify(struct conn *c, struct slice message);
@@ -79,8 +82,11 @@ void conn_release(struct conn *c); /* sends what was held */
 void conn_next(struct conn *c);
 /* Begins the end; reason goes on record ("disconnect", "timeout", ...). Safe anywhere. */
 void conn_end(struct conn *c, const char *reason);
-/* As conn_end, but sends nothing more, not even what waits. */
+/* As conn_end, but sends nothing more, not even what waits. The end begins later, unless the stream
+ * is closed already: whoever walks lists of members or connections may call it. */
 void conn_cut(struct conn *c, const char *reason);
+/* A line about a client, unless there were too many this second. */
+void conn_log(const struct conn *c, const char *event, const char *reason);
 void conn_tick(struct conn *c, int64_t now_ms);
 /* Frees the connections that are over. */
 void conn_reap(struct chat_server *s);

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum { DIALOG_MAX_TEXT = 1024 };
+
 struct dialog *dialog_find(struct conn *c, struct slice call_id)
 {
     struct dialog *d = c->dialogs;
@@ -69,6 +71,12 @@ static bool take_remote(struct dialog *d, const struct sip *invite)
     target = NULL;
 
     return true;
+}
+
+bool dialog_may_open(const struct sip *invite)
+{
+    return sip_call_id(invite).n <= DIALOG_MAX_TEXT && sip_from(invite).n <= DIALOG_MAX_TEXT &&
+           sip_to_uri(invite).n <= DIALOG_MAX_TEXT && sip_contact(invite).n <= DIALOG_MAX_TEXT;
 }
 
 void dialog_renew(struct conn *c, struct dialog *d)

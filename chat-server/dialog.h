@@ -23,6 +23,8 @@ struct dialog {
 };
 
 struct dialog *dialog_find(struct conn *c, struct slice call_id);
+/* False: its addresses are too long to be repeated in every message sent to the client. */
+bool dialog_may_open(const struct sip *invite);
 /* NULL: out of memory or too many. An INVITE with the Call-ID of a dialog renews that one. */
 struct dialog *dialog_open(struct conn *c, const struct sip *invite);
 void dialog_renew(struct conn *c, struct dialog *d);

@@ -2,7 +2,6 @@
 /* The table of SIP methods, a request's answer and its end. */
 #include "chat-server/dispatch.h"
 
-#include "base/log.h"
 #include "base/own.h"
 #include "chat-server/command.h"
 #include "chat-server/dialog.h"
@@ -68,10 +67,25 @@ void request_answer(struct request *q, int status, const char *extra)
     request_answer_body(q, status, extra, NULL, (struct slice){0});
 }
 
+/* Parsers are lent to requests, so that idle connections hold none. */
+static struct xml_doc *take_doc(struct chat_server *s)
+{
+    return s->doc_count > 0 ? s->docs[--s->doc_count] : xml_doc_new();
+}
+
+static void give_doc(struct chat_server *s, struct xml_doc *doc)
+{
+    if (doc && s->doc_count < CHAT_KEPT_DOCS)
+        s->docs[s->doc_count++] = doc;
+    else
+        xml_doc_free(doc);
+}
+
 static void request_free(struct request *q)
 {
     if (!q)
         return;
+    give_doc(q->server, q->doc);
     lookup_free(q->lookup);
     sip_free(q->sip);
     free(q);
@@ -103,6 +117,10 @@ static void do_invite(struct request *q)
     OWN(own_buf) struct buf extra = {0};
     struct chat_server *s = q->server;
 
+    if (!dialog_may_open(q->sip)) {
+        request_finish(q, 400);
+        return;
+    }
     if (q->conn->dialog_count >= CHAT_MAX_DIALOGS && !dialog_find(q->conn, sip_call_id(q->sip))) {
         request_finish(q, 486);
         return;
@@ -155,9 +173,14 @@ static void do_info(struct request *q)
 {
     struct err e = {0};
 
-    if (xccos_read_request(q->conn->xml, sip_body(q->sip), &q->x, &e) < 0) {
-        log_error("chat.envelope", &e, "peer=%s", q->conn->peer);
-        request_finish(q, 400);
+    q->doc = take_doc(q->server);
+    if (!q->doc) {
+        request_finish(q, 503);
+        return;
+    }
+    if (xccos_read_request(q->doc, sip_body(q->sip), &q->x, &e) < 0) {
+        conn_log(q->conn, "chat.envelope", e.text);
+        request_finish(q, e.class == ERR_RETRY ? 503 : 400);
         return;
     }
     command_run(q);

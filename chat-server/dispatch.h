@@ -18,6 +18,7 @@ struct request {
     struct sip *sip;
     struct dialog *dialog;  /* of INFO, UPDATE, BYE */
     struct xccos_request x; /* of INFO */
+    struct xml_doc *doc;    /* that x points into */
     bool answered;
     /* join and bjoin (join.c) */
     struct lookup *lookup;

@@ -13,21 +13,23 @@
 #include <string.h>
 
 struct page {
+    struct chat_server *server;
     struct request *q;
     int class;
     size_t wanted;
     struct json_doc *json;
-    struct buf xml;                      /* the messages, oldest first */
-    size_t starts[CHAT_MAX_HISTORY + 1]; /* where each begins in xml */
+    struct buf xml;                  /* the messages, oldest first */
+    size_t starts[CHAT_MAX_HISTORY]; /* where each begins in xml */
     int64_t ids[CHAT_MAX_HISTORY];
     size_t count;
-    size_t first; /* older ones don't fit into a page */
+    size_t counted; /* bytes in server->page_bytes */
 };
 
 static void page_free(struct page *p)
 {
     if (!p)
         return;
+    p->server->page_bytes -= p->counted;
     json_doc_free(p->json);
     buf_done(&p->xml);
     free(p);
@@ -37,12 +39,24 @@ OWN_DEFINE(page, struct page, page_free)
 
 /* ---- beside the loop ---- */
 
+static void drop_oldest(struct page *p)
+{
+    size_t n = p->starts[1];
+
+    buf_drop_front(&p->xml, n);
+    p->count--;
+    for (size_t i = 0; i < p->count; i++) {
+        p->starts[i] = p->starts[i + 1] - n;
+        p->ids[i] = p->ids[i + 1];
+    }
+}
+
 static int add_row(void *arg, const struct store_row *row, struct err *e)
 {
     struct page *p = arg;
     struct record r;
 
-    if (p->count == p->wanted)
+    if (p->wanted == 0 || p->count == CHAT_MAX_HISTORY)
         return 0;
     int class = record_decode(p->json, row->raw, &r, e);
     if (class < 0)
@@ -59,16 +73,11 @@ static int add_row(void *arg, const struct store_row *row, struct err *e)
                                               .sequence = row->sequence},
                       p->count + 1);
     p->count++;
+    /* The newest that fit are shown. */
+    while (p->count > 1 && p->xml.n > CHAT_MAX_PAGE)
+        drop_oldest(p);
 
     return 0;
-}
-
-/* The newest that fit are shown. */
-static void fit(struct page *p)
-{
-    p->starts[p->count] = p->xml.n;
-    while (p->first < p->count && p->xml.n - p->starts[p->first] > CHAT_MAX_PAGE)
-        p->first++;
 }
 
 static void read_page(void *arg)
@@ -90,7 +99,6 @@ static void read_page(void *arg)
         p->class = buf_ok(&p->xml, "history", &e);
     if (p->class < 0)
         log_error("chat.history", &e, "peer=%s", p->q->conn->peer);
-    fit(p);
 }
 
 /* ---- in the loop ---- */
@@ -107,9 +115,7 @@ static void read_decided(void *arg, const struct published *published)
     }
     (void)command_open(q, &b, XCCOS_OK);
     xccos_open_history(&b, slice_of(q->x.rooms[0]));
-    size_t from = p->starts[p->first];
-    if (p->xml.n > from)
-        buf_add(&b, p->xml.p + from, p->xml.n - from);
+    buf_slice(&b, buf_view(&p->xml));
     xccos_close_history(&b);
     command_reply(q, &b);
     request_end(q);
@@ -119,7 +125,7 @@ static size_t ranges_of(const struct page *p, struct publish_range ranges[CHAT_M
 {
     size_t n = 0;
 
-    for (size_t i = p->first; i < p->count; i++) {
+    for (size_t i = 0; i < p->count; i++) {
         if (n > 0 && ranges[n - 1].last + 1 == p->ids[i])
             ranges[n - 1].last = p->ids[i];
         else
@@ -135,13 +141,16 @@ static void page_read(void *arg)
     struct request *q = p->q;
     struct publish_range ranges[CHAT_MAX_HISTORY];
 
-    if (p->class < 0) {
+    /* They stay in memory until the store has recorded that they are read. */
+    p->counted = p->xml.n;
+    q->server->page_bytes += p->counted;
+    if (p->class < 0 || q->server->page_bytes > CHAT_MAX_PAGES) {
         command_finish(q, XCCOS_UNAVAILABLE);
         return;
     }
     size_t n = ranges_of(p, ranges);
-    if (publish_read(q->conn, slice_of(q->x.rooms[0]), ranges, n, (int64_t)(p->count - p->first),
-                     read_decided, p, NULL) < 0) {
+    if (publish_read(q->conn, slice_of(q->x.rooms[0]), ranges, n, (int64_t)p->count, read_decided,
+                     p, NULL) < 0) {
         command_finish(q, XCCOS_UNAVAILABLE);
         return;
     }
@@ -154,12 +163,13 @@ static struct page *page_new(struct request *q)
 
     if (!p)
         return NULL;
+    p->server = q->server;
     p->q = q;
     p->wanted = 25;
     if (q->x.count >= 0)
         p->wanted = q->x.count < CHAT_MAX_HISTORY ? (size_t)q->x.count : CHAT_MAX_HISTORY;
-    /* A message can be 8000 characters of 4 bytes, or as many escaped ones. */
-    buf_init(&p->xml, (size_t)CHAT_MAX_HISTORY * 64 * 1024);
+    /* A page and a message, which can be 8000 characters of 4 bytes, or as many escaped ones. */
+    buf_init(&p->xml, CHAT_MAX_PAGE + 64 * 1024);
     p->json = json_doc_new();
     if (!p->json)
         return NULL;

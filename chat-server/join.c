@@ -21,7 +21,7 @@ static struct member *joined_room(const struct request *q, size_t i)
 static void put_users(struct buf *b, const struct member *joined, uint64_t envid, size_t *ids)
 {
     for (const struct member *m = joined->room->members; m; m = m->next_in_room) {
-        if (m->conn->listed_in == envid || !room_first_of_user(m))
+        if (m->conn->listed_in == envid || !m->first_of_user)
             continue;
         m->conn->listed_in = envid;
         m->conn->listed_id = (*ids)++;
@@ -30,41 +30,38 @@ static void put_users(struct buf *b, const struct member *joined, uint64_t envid
     }
 }
 
-static bool put_room(struct buf *b, const struct member *joined)
+static bool put_room(struct buf *b, const struct member *joined, bool people)
 {
     const struct room *r = joined->room;
     size_t n = 0;
-    size_t count = 0;
+    OWN(own_mem) size_t *ids = calloc(r->people, sizeof *ids);
 
-    for (const struct member *m = r->members; m; m = m->next_in_room)
-        count++;
-    OWN(own_mem) size_t *ids = calloc(count, sizeof *ids);
     if (!ids)
         return false;
-    for (const struct member *m = r->members; m; m = m->next_in_room)
-        if (room_first_of_user(m))
+    for (const struct member *m = people ? r->members : NULL; m; m = m->next_in_room)
+        if (m->first_of_user)
             ids[n++] = m->conn->listed_id;
     xccos_put_joined_room(b,
                           &(struct xccos_room){.uri = slice_of(r->uri),
                                                .name = slice_of(r->name),
                                                .description = slice_of(r->description),
-                                               .users = (int64_t)n},
+                                               .users = (int64_t)r->people},
                           ids, n);
 
     return true;
 }
 
-static void put_result(struct request *q, struct buf *b, uint64_t envid)
+static void put_result(struct request *q, struct buf *b, uint64_t envid, bool people)
 {
     size_t ids = 0;
 
-    for (size_t i = 0; i < q->x.room_count; i++)
+    for (size_t i = 0; people && i < q->x.room_count; i++)
         if (joined_room(q, i))
             put_users(b, joined_room(q, i), envid, &ids);
     for (size_t i = 0; i < q->x.room_count; i++) {
         const struct member *m = joined_room(q, i);
 
-        if (!m || !put_room(b, m))
+        if (!m || !put_room(b, m, people))
             xccos_put_failed_room(b, slice_of(q->x.rooms[i]));
     }
 }
@@ -80,7 +77,14 @@ static void reply_joined(struct request *q)
         return;
     }
     uint64_t envid = command_open(q, &b, code);
-    put_result(q, &b, envid);
+    put_result(q, &b, envid, true);
+    if (b.n > CHAT_MAX_PAGE || b.failed) {
+        /* They are in and must be told so, without the names if these are too many for a message.
+         */
+        buf_done(&b);
+        envid = command_open(q, &b, code);
+        put_result(q, &b, envid, false);
+    }
     command_reply(q, &b);
 }
 
@@ -107,11 +111,16 @@ static void join_decided(void *arg, const struct published *p)
     size_t i = j->i;
     const struct lookup_room *info = &q->lookup->rooms[i];
 
+    bool maybe = p->class == 0 || p->class == ERR_DOUBT || p->class == ERR_STOPPED;
+    /* Also when in doubt: a join that may be on record has its leave there. */
+    bool added =
+        maybe && room_add(q->conn, q->dialog, info->uri, info->name, info->description) != NULL;
+
     q->codes[i] = XCCOS_UNAVAILABLE;
-    if (p->class == 0 && room_add(q->conn, q->dialog, info->uri, info->name, info->description)) {
+    if (p->class == 0 && added) {
         q->codes[i] = XCCOS_OK;
         q->fresh[i] = true;
-    } else if (p->class == 0 || p->class == ERR_DOUBT || p->class == ERR_STOPPED) {
+    } else if (maybe) {
         /* On record and yet not joined: only a new sign-in makes it true again. */
         conn_cut(q->conn, "disconnect");
     }

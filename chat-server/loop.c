@@ -1,39 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The event loop on libuv: every handle and callback of that library is in here. */
-#include "chat-server/loop.h"
-
+/* The event loop on libuv: listener, tick, calls from other threads, work beside it. */
 #include "base/own.h"
+#include "chat-server/loop_inside.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <uv.h>
-
-struct loop {
-    uv_loop_t uv;
-    uv_tcp_t listener;
-    uv_timer_t timer;
-    uv_async_t async;
-    bool listening, ticking, quitting;
-    loop_accept_fn *accepted;
-    void *accepted_arg;
-    loop_fn *tick;
-    void *tick_arg;
-    pthread_mutex_t lock; /* guards the calls */
-    struct loop_call *first, *last;
-};
-
-struct stream {
-    uv_tcp_t tcp;
-    uv_shutdown_t shutdown;
-    struct stream_events events;
-    void *arg;
-    bool reading, ended, closing, shut;
-};
-
-struct write {
-    uv_write_t request;
-    char bytes[];
-};
 
 struct work {
     uv_work_t request;
@@ -65,6 +35,11 @@ static void run_calls(uv_async_t *async)
     }
 }
 
+static void on_prepare(uv_prepare_t *prepare)
+{
+    stream_send_collected(prepare->data);
+}
+
 int loop_new(struct loop **out, struct err *e)
 {
     OWN(own_mem) struct loop *l = calloc(1, sizeof *l);
@@ -80,6 +55,10 @@ int loop_new(struct loop **out, struct err *e)
         return loop_error(e, ERR_RETRY, "event loop", r);
     }
     l->async.data = l;
+    (void)uv_prepare_init(&l->uv, &l->prepare);
+    l->prepare.data = l;
+    (void)uv_prepare_start(&l->prepare, on_prepare);
+    uv_unref((uv_handle_t *)&l->prepare);
     (void)pthread_mutex_init(&l->lock, NULL);
 
     *out = l;
@@ -116,6 +95,7 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     loop_quit(l);
+    uv_close((uv_handle_t *)&l->prepare, NULL);
     (void)uv_run(&l->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&l->uv);
     (void)pthread_mutex_destroy(&l->lock);
@@ -162,12 +142,11 @@ static void on_connection(uv_stream_t *listener, int status)
     struct stream *s = calloc(1, sizeof *s);
     if (!s)
         return;
-    s->tcp.data = s;
     if (uv_tcp_init(&l->uv, &s->tcp) < 0) {
         free(s);
         return;
     }
-    s->tcp.data = s;
+    stream_init(s, l);
     if (uv_accept(listener, (uv_stream_t *)&s->tcp) < 0) {
         uv_close((uv_handle_t *)&s->tcp, free_unstarted);
         return;
@@ -286,118 +265,4 @@ int loop_work(struct loop *l, loop_fn *work, loop_fn *after, void *arg, struct e
     }
 
     return 0;
-}
-
-/* ---- streams ---- */
-
-static void on_closed(uv_handle_t *h)
-{
-    struct stream *s = h->data;
-
-    if (s->events.closed)
-        s->events.closed(s->arg);
-    free(s);
-}
-
-void stream_abort(struct stream *s)
-{
-    if (!uv_is_closing((uv_handle_t *)&s->tcp))
-        uv_close((uv_handle_t *)&s->tcp, on_closed);
-}
-
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
-{
-    /* One read is used up before the next begins, all in the loop's one thread. */
-    static _Thread_local char space[64 * 1024];
-
-    (void)h;
-    (void)suggested;
-    *out = uv_buf_init(space, sizeof space);
-}
-
-static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *b)
-{
-    struct stream *s = h->data;
-
-    if (n > 0) {
-        if (!s->closing)
-            s->events.data(s->arg, b->base, (size_t)n);
-        return;
-    }
-    if (n == 0)
-        return;
-    s->ended = true;
-    stream_pause(s);
-    if (!s->closing)
-        s->events.end(s->arg);
-    else if (s->shut)
-        stream_abort(s);
-}
-
-void stream_pause(struct stream *s)
-{
-    if (s->reading)
-        (void)uv_read_stop((uv_stream_t *)&s->tcp);
-    s->reading = false;
-}
-
-void stream_resume(struct stream *s)
-{
-    if (s->reading || s->ended || uv_is_closing((uv_handle_t *)&s->tcp))
-        return;
-    s->reading = uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read) == 0;
-}
-
-void stream_start(struct stream *s, const struct stream_events *events, void *arg)
-{
-    s->events = *events;
-    s->arg = arg;
-    stream_resume(s);
-}
-
-static void on_written(uv_write_t *request, int status)
-{
-    (void)status; /* a broken connection also ends the reading side, which tells */
-    free(request->data);
-}
-
-size_t stream_write(struct stream *s, struct slice bytes)
-{
-    if (s->closing || uv_is_closing((uv_handle_t *)&s->tcp))
-        return SIZE_MAX;
-    struct write *w = malloc(sizeof *w + bytes.n);
-    if (!w)
-        return SIZE_MAX;
-    w->request.data = w;
-    memcpy(w->bytes, bytes.p, bytes.n);
-    uv_buf_t b = uv_buf_init(w->bytes, (unsigned)bytes.n);
-    if (uv_write(&w->request, (uv_stream_t *)&s->tcp, &b, 1, on_written) < 0) {
-        free(w);
-        return SIZE_MAX;
-    }
-
-    return uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp);
-}
-
-static void on_shutdown(uv_shutdown_t *request, int status)
-{
-    struct stream *s = request->data;
-
-    s->shut = true;
-    if (status < 0 || s->ended)
-        stream_abort(s);
-}
-
-void stream_close(struct stream *s)
-{
-    if (s->closing)
-        return;
-    s->closing = true;
-    s->shutdown.data = s;
-    if (uv_shutdown(&s->shutdown, (uv_stream_t *)&s->tcp, on_shutdown) < 0) {
-        stream_abort(s);
-        return;
-    }
-    /* Closing with unread bytes would reset the connection and lose the last answer on its way. */
-    stream_resume(s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The event loop (libuv, the only pair of files on it): a TCP listener, byte streams, one tick,
+ * The event loop (libuv; loop.c and stream.c alone use it): a TCP listener, byte streams, one tick,
  * calls handed in by other threads, and blocking work done beside the loop. Everything runs in the
  * thread of loop_run except what is marked.
  */
@@ -48,8 +48,12 @@ struct stream_events {
 void stream_start(struct stream *s, const struct stream_events *events, void *arg);
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
-/* Queues a copy. Returns the bytes now waiting, SIZE_MAX when it could not be queued. */
+/* Keeps a copy, sent when this turn of the loop ends. Returns the bytes now waiting, SIZE_MAX when
+ * it could not be kept. */
 size_t stream_write(struct stream *s, struct slice bytes);
+/* Bytes that the network has not taken yet: of one stream; of all together. */
+size_t stream_waiting(const struct stream *s);
+size_t loop_waiting(const struct loop *l);
 /* No more events but `closed`: sends what waits, then closes. A peer that neither reads nor closes
  * keeps it open until stream_abort. */
 void stream_close(struct stream *s);

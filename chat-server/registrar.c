@@ -3,6 +3,7 @@
 #include "chat-server/registrar.h"
 
 #include "base/clock.h"
+#include "chat-server/dialog.h"
 #include "chat-server/lookup.h"
 #include "chat-server/provision.h"
 #include "chat-server/publish.h"
@@ -40,20 +41,24 @@ static void answer_registered(struct request *q)
 static void signed_in(void *arg, const struct published *p)
 {
     struct request *q = arg;
+    struct conn *c = q->conn;
+    bool doubt = p->class == ERR_DOUBT || p->class == ERR_STOPPED;
 
-    if (p->class == ERR_DOUBT || p->class == ERR_STOPPED) {
-        conn_cut(q->conn, "disconnect");
-        request_end(q);
-        return;
-    }
-    if (p->class != 0) {
+    c->signing_in = false;
+    if (p->class != 0 && !doubt) {
         request_finish(q, 503);
         return;
     }
-    q->conn->signed_in = true;
-    random_bytes(q->conn->sign_out_once, SHA256_SIZE);
+    /* A sign-in that may be on record has its sign-out there. */
+    c->signed_in = true;
+    random_bytes(c->sign_out_once, SHA256_SIZE);
     atomic_fetch_add(&q->server->shown_users, 1);
-    answer_registered(q);
+    if (!doubt) {
+        answer_registered(q);
+        return;
+    }
+    conn_cut(c, "disconnect");
+    request_end(q);
 }
 
 static void user_found(struct request *q)
@@ -61,14 +66,16 @@ static void user_found(struct request *q)
     struct conn *c = q->conn;
 
     if (q->lookup->class < 0) {
+        c->signing_in = false;
         request_finish(q, q->lookup->class == ERR_NOT_FOUND ? 404 : 503);
         return;
     }
-    (void)slice_copy(slice_of(q->lookup->user), c->user, sizeof c->user);
     (void)slice_copy(slice_of(q->lookup->user_name[0] ? q->lookup->user_name : c->user), c->name,
                      sizeof c->name);
-    if (publish_sign(c, RECORD_SIGN_IN, NULL, signed_in, q, NULL) < 0)
+    if (publish_sign(c, RECORD_SIGN_IN, NULL, signed_in, q, NULL) < 0) {
+        c->signing_in = false;
         request_finish(q, 503);
+    }
 }
 
 static bool set_endpoint(struct conn *c, const struct sip *m)
@@ -84,29 +91,50 @@ static bool set_endpoint(struct conn *c, const struct sip *m)
            utf8_valid(slice_of(c->endpoint));
 }
 
+/* Also one whose sign-in is not decided yet: two at once would be one participant twice. */
 static struct conn *older_conn(const struct request *q, const char *user)
 {
     for (struct conn *c = q->server->conns; c; c = c->next)
-        if (c != q->conn && !c->gone && c->signed_in && strcmp(c->user, user) == 0 &&
-            strcmp(c->endpoint, q->conn->endpoint) == 0)
+        if (c != q->conn && !c->gone && (c->signed_in || c->signing_in) &&
+            strcmp(c->user, user) == 0 && strcmp(c->endpoint, q->conn->endpoint) == 0)
             return c;
 
     return NULL;
 }
 
+static size_t endpoints_of(const struct chat_server *s, const char *user)
+{
+    size_t n = 0;
+
+    for (const struct conn *c = s->conns; c; c = c->next)
+        n += !c->gone && (c->signed_in || c->signing_in) && strcmp(c->user, user) == 0;
+
+    return n;
+}
+
 static void sign_in(struct request *q, const char *user)
 {
+    struct conn *c = q->conn;
     struct conn *older = older_conn(q, user);
 
     if (older) {
         /* Its leaves go on record before the joins of the new one. */
-        q->conn->parked = true;
+        c->parked = true;
         if (!older->end_reason)
             conn_cut(older, "disconnect");
         return;
     }
-    if (lookup_user(q, slice_of(user), user_found, NULL) < 0)
+    if (endpoints_of(q->server, user) >= CHAT_MAX_ENDPOINTS) {
+        conn_log(c, "chat.endpoints", "the user is signed in too often");
+        request_finish(q, 403);
+        return;
+    }
+    if (lookup_user(q, slice_of(user), user_found, NULL) < 0) {
         request_finish(q, 503);
+        return;
+    }
+    (void)slice_copy(slice_of(user), c->user, sizeof c->user);
+    c->signing_in = true;
 }
 
 /* ---- sign-out ---- */
@@ -116,6 +144,8 @@ static void signed_out_by_request(void *arg)
     struct request *q = arg;
 
     request_answer(q, 200, "Expires: 0\r\n");
+    /* They were this user's; the next one here opens his own. */
+    dialog_free_all(q->conn);
     request_end(q);
 }
 
@@ -125,8 +155,10 @@ void registrar_register(struct request *q)
     char user[CHAT_MAX_USER];
 
     lower(sip_from_uri(q->sip), user);
-    if (!slice_starts(slice_of(user), "sip:") ||
-        !slice_eq_nocase(sip_to_uri(q->sip), sip_from_uri(q->sip))) {
+    if (!utf8_valid(slice_of(user))) {
+        request_finish(q, 400);
+    } else if (!slice_starts(slice_of(user), "sip:") ||
+               !slice_eq_nocase(sip_to_uri(q->sip), sip_from_uri(q->sip))) {
         request_finish(q, 403);
     } else if (c->signed_in && !registrar_is(c, slice_of(user))) {
         request_finish(q, 403);
@@ -157,7 +189,8 @@ static void sign_out_decided(void *arg, const struct published *p)
     struct conn *c = arg;
 
     c->signing.in_flight = false;
-    if (p->class == 0)
+    /* What the store refuses for what it says it refuses again. */
+    if (p->class == 0 || p->class == ERR_REJECTED)
         sign_out_done(c);
     else
         c->signing.retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;

@@ -49,25 +49,44 @@ static bool same_user(const struct member *a, const struct member *b)
     return strcmp(a->conn->user, b->conn->user) == 0;
 }
 
-bool room_first_of_user(const struct member *m)
-{
-    const struct member *first = m->room->members;
-
-    while (!same_user(first, m))
-        first = first->next_in_room;
-
-    return first == m;
-}
-
 size_t room_people(const struct chat_server *s, struct slice uri)
 {
     const struct room *r = find_room(s, uri);
-    size_t n = 0;
 
-    for (const struct member *m = r ? r->members : NULL; m; m = m->next_in_room)
-        n += room_first_of_user(m);
+    return r ? r->people : 0;
+}
 
-    return n;
+/* Kept as members come and go: to find it out for each member of a large room at each join would
+ * take the square of their number. */
+static struct member *first_of_user(const struct member *m)
+{
+    struct member *o = m->room->members;
+
+    while (o && (o == m || !same_user(o, m)))
+        o = o->next_in_room;
+
+    return o;
+}
+
+static void count_in(struct member *m)
+{
+    struct member *other = first_of_user(m);
+
+    m->first_of_user = true;
+    if (other)
+        other->first_of_user = false;
+    else
+        m->room->people++;
+}
+
+static void count_out(const struct member *m)
+{
+    struct member *other = first_of_user(m);
+
+    if (!other)
+        m->room->people--;
+    else if (m->first_of_user)
+        other->first_of_user = true;
 }
 
 static void room_free(struct room *r)
@@ -138,6 +157,7 @@ struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const
     r->members = m;
     c->joined = m;
     c->joined_count++;
+    count_in(m);
 
     return m;
 }
@@ -148,6 +168,7 @@ void room_remove(struct member *m)
     struct conn *c = m->conn;
     struct member **at = &r->members;
 
+    count_out(m);
     while (*at != m)
         at = &(*at)->next_in_room;
     *at = m->next_in_room;
@@ -183,11 +204,7 @@ void room_tell_message(struct room *r, const struct xccos_message *message)
 
 static bool elsewhere_too(const struct member *m)
 {
-    for (const struct member *o = m->room->members; o; o = o->next_in_room)
-        if (o != m && same_user(o, m))
-            return true;
-
-    return false;
+    return first_of_user(m) != NULL;
 }
 
 static void tell_others(const struct member *m, struct slice envelope)
@@ -248,12 +265,13 @@ static void leave_decided(void *arg, const struct published *p)
     struct conn *c = arg;
 
     c->leaving.in_flight = false;
-    if (p->class == 0)
+    /* ERR_REJECTED: by the store's list he is not in, so the join in doubt never was (join.c). */
+    if (p->class == 0 || p->class == ERR_REJECTED) {
         room_left(next_to_leave(c));
-    else
-        c->leaving.retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
-    if (p->class == 0)
         leave_step(c);
+    } else {
+        c->leaving.retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
+    }
 }
 
 /* Whoever is still in a room when the program goes gets the leave at the next start, from the

@@ -14,6 +14,7 @@ struct room {
     struct room *next;
     char *uri, *name, *description;
     struct member *members;
+    size_t people;        /* not endpoints */
     int64_t last_chat_id; /* told to everybody */
 };
 
@@ -23,6 +24,7 @@ struct member {
     struct conn *conn;
     struct dialog *dialog;           /* it was joined in, where notices go */
     uint8_t leave_once[SHA256_SIZE]; /* key of the leave that will end it */
+    bool first_of_user;              /* the one by which its user is counted and listed */
     struct member *next_in_room;
     struct member *next_of_conn;
 };
@@ -30,10 +32,6 @@ struct member {
 struct member *room_member(const struct conn *c, struct slice uri);
 /* People (not endpoints) in a room; 0 when nobody is there. */
 size_t room_people(const struct chat_server *s, struct slice uri);
-/* True for the first endpoint of its user in the room's list: people are counted and listed by it.
- */
-bool room_first_of_user(const struct member *m);
-
 /* A committed join becomes visible. NULL: out of memory. */
 struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const char *name,
                         const char *description);

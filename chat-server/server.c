@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 bool chat_refuses(const struct chat_server *s)
 {
@@ -100,6 +101,8 @@ static void server_free(struct chat_server *s)
     if (!s)
         return;
     loop_free(s->loop);
+    while (s->doc_count > 0)
+        xml_doc_free(s->docs[--s->doc_count]);
     reader_free(s->reader);
     free(s);
 }
@@ -139,6 +142,23 @@ static int take_options(struct chat_server *s, const struct chat_options *o, str
     return 0;
 }
 
+/* A connection too many must not keep the store from opening its files. */
+static void set_max_conns(struct chat_server *s)
+{
+    const rlim_t want = CHAT_MAX_CONNS + CHAT_SPARE_CONNS + CHAT_OTHER_FILES;
+    struct rlimit files = {0};
+
+    s->max_conns = CHAT_MAX_CONNS;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= want)
+        return;
+    files.rlim_cur = files.rlim_max < want ? files.rlim_max : want;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < want) {
+        s->max_conns = files.rlim_cur / 2;
+        log_event(LOG_WARN, "chat.files", "connections=%zu", s->max_conns);
+    }
+}
+
 static void set_via(struct chat_server *s)
 {
     (void)snprintf(s->via, sizeof s->via, strchr(s->host, ':') ? "[%s]:%u" : "%s:%u", s->host,
@@ -154,6 +174,7 @@ int chat_server_start(struct chat_server **out, const struct chat_options *o, st
     int r = take_options(s, o, e);
     if (r < 0)
         return r;
+    set_max_conns(s);
     s->reader = reader_new(o->store_url);
     if (!s->reader)
         return err_memory(e, "chat server");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One SIP message: where it ends in the stream, what its headers say, how one is written. */
+/* One SIP message: what its headers say, and how one is written. */
 #include "chat-server/sip.h"
 
 #include "base/own.h"
@@ -21,81 +21,6 @@ struct sip {
     char *body;
     size_t body_size;
 };
-
-/* ---- framing ---- */
-
-static bool header_is(struct slice name, const char *full, const char *compact)
-{
-    struct slice n = slice_trim(name);
-
-    return slice_eq_nocase(n, slice_of(full)) || slice_eq_nocase(n, slice_of(compact));
-}
-
-/* Two Content-Length headers that differ would let two readers see two messages. */
-static int frame_length(struct slice head, size_t *body, struct err *e)
-{
-    bool have_length = false;
-    bool have_type = false;
-    size_t lines = 0;
-    struct slice rest = head;
-
-    *body = 0;
-    while (rest.n > 0) {
-        struct slice line = slice_cut(&rest, '\n');
-
-        if (++lines > SIP_MAX_LINES)
-            return err_set(e, ERR_REJECTED, "SIP message: over %d header lines", SIP_MAX_LINES);
-        if (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
-            continue;
-        struct slice value = line;
-        struct slice name = slice_cut(&value, ':');
-        if (header_is(name, "content-type", "c"))
-            have_type = true;
-        if (!header_is(name, "content-length", "l"))
-            continue;
-        uint64_t n;
-        if (have_length || !text_u64(slice_trim(value), &n) || n > INT32_MAX)
-            return err_set(e, ERR_REJECTED, "SIP message: bad Content-Length");
-        have_length = true;
-        *body = (size_t)n;
-    }
-    if (have_type && !have_length)
-        return err_set(e, ERR_REJECTED, "SIP message: Content-Type without Content-Length");
-
-    return 0;
-}
-
-int sip_frame(struct slice in, size_t max, struct sip_frame *out, struct err *e)
-{
-    struct sip_frame f = {0};
-
-    while (f.skip < in.n && (in.p[f.skip] == '\r' || in.p[f.skip] == '\n'))
-        f.skip++;
-    *out = f;
-    struct slice rest = {in.p + f.skip, in.n - f.skip};
-    if (rest.n == 0)
-        return ERR_AGAIN;
-    size_t look = rest.n < SIP_MAX_HEAD ? rest.n : SIP_MAX_HEAD;
-    const char *end = memmem(rest.p, look, "\r\n\r\n", 4);
-    if (!end && rest.n >= SIP_MAX_HEAD)
-        return err_set(e, ERR_REJECTED, "SIP message: head over %d bytes", SIP_MAX_HEAD);
-    if (memchr(rest.p, '\0', end ? (size_t)(end - rest.p) : look))
-        return err_set(e, ERR_REJECTED, "SIP message: NUL in the head");
-    if (!end)
-        return ERR_AGAIN;
-
-    f.head = (size_t)(end - rest.p) + 4;
-    int r = frame_length((struct slice){rest.p, f.head}, &f.body, e);
-    if (r < 0)
-        return r;
-    if (f.body > max - f.head)
-        return err_set(e, ERR_REJECTED, "SIP message: over %zu bytes", max);
-    if (rest.n < f.head + f.body)
-        return ERR_AGAIN;
-    *out = f;
-
-    return 0;
-}
 
 /* ---- reading ---- */
 
@@ -129,7 +54,7 @@ static char *head_alone(struct slice head)
         bool folded = copy[i] == ' ' || copy[i] == '\t';
 
         if (!folded &&
-            (header_is(name, "content-length", "l") || header_is(name, "content-type", "c")))
+            (sip_name_is(name, "content-length", "l") || sip_name_is(name, "content-type", "c")))
             copy[i] = 'X';
         i = end ? (size_t)(end - copy) + 1 : head.n;
     }
@@ -173,6 +98,28 @@ static bool copy_addresses(struct sip *s)
     return true;
 }
 
+/* An escaped line end in a URI is none, once it is written again. */
+static bool plain_text(const char *text)
+{
+    for (const char *p = text ? text : ""; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 127)
+            return false;
+
+    return true;
+}
+
+static bool plain_addresses(const struct sip *s)
+{
+    const char *texts[] = {s->uri,     s->from,    s->from_uri, s->to,     s->to_uri,
+                           s->call_id, s->contact, s->from_tag, s->to_tag, s->epid};
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!plain_text(texts[i]))
+            return false;
+
+    return true;
+}
+
 static int check_parsed(struct sip *s, struct err *e)
 {
     osip_message_t *m = s->m;
@@ -190,7 +137,7 @@ static int check_parsed(struct sip *s, struct err *e)
     if (MSG_IS_REQUEST(m) &&
         (!m->sip_method || !m->req_uri || !slice_eq(slice_of(m->sip_method), s->method)))
         return err_set(e, ERR_REJECTED, "SIP message: CSeq's method is another than the request's");
-    if (!copy_addresses(s))
+    if (!copy_addresses(s) || !plain_addresses(s))
         return err_set(e, ERR_REJECTED, "SIP message: bad address");
 
     return 0;
@@ -350,7 +297,7 @@ void sip_write_response(struct buf *out, const struct sip *q, int status, const 
         osip_via_t *via = osip_list_get(&q->m->vias, i);
         char *text = NULL;
 
-        if (osip_via_to_str(via, &text) == 0)
+        if (osip_via_to_str(via, &text) == 0 && plain_text(text))
             sip_write_header(out, "Via", slice_of(text));
         osip_free(text);
     }

@@ -24,10 +24,14 @@ struct sip_frame {
     size_t head; /* bytes of start line and headers with the empty line */
     size_t body;
 };
-/* 0: a whole message is at in.p + skip. ERR_AGAIN: more bytes are needed; skip is set.
- * ERR_REJECTED: the stream can't be followed any further: head or body too large, NUL or no
- * Content-Length where one is needed. max bounds head and body together. */
+/* 0: a whole message is at in.p + skip. ERR_AGAIN: more bytes are needed; skip is set, and once the
+ * head is there head and body. ERR_REJECTED: the stream can't be followed any further: head or body
+ * too large, a control character in the head, no Content-Length where one is needed. max bounds
+ * head and body together. */
 int sip_frame(struct slice in, size_t max, struct sip_frame *out, struct err *e);
+
+/* A header's name in full or in its one letter. */
+bool sip_name_is(struct slice name, const char *full, const char *compact);
 
 struct sip; /* a parsed message; owns everything its slices point to */
 
