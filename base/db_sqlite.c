@@ -369,6 +369,15 @@ static int wal_mode(struct lite *l, struct err *e)
     return rc;
 }
 
+/* What a killed process had written and not yet synced looks committed to the next one, which would
+ * answer for it. So everything found is made durable before anything is read. */
+static int sync_found(struct lite *l, struct err *e)
+{
+    int code = sqlite3_wal_checkpoint_v2(l->h, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    /* Busy: another connection is at it, or has been. */
+    return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? 0 : failed(l, e);
+}
+
 static int session_settings(struct lite *l, struct err *e)
 {
     static const char both[] = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
@@ -381,7 +390,9 @@ static int session_settings(struct lite *l, struct err *e)
         rc = lite_script(&l->base, "PRAGMA query_only = ON", e);
     else
         rc = wal_mode(l, e);
-    return rc < 0 ? rc : lite_script(&l->base, both, e);
+    if (rc == 0)
+        rc = lite_script(&l->base, both, e);
+    return rc < 0 || l->base.flags & DB_READ_ONLY ? rc : sync_found(l, e);
 }
 
 int db_sqlite_open(struct db **out, const char *path, int flags, struct err *e)
