@@ -18,6 +18,7 @@
 #include "invoke.h"
 #include "mgccomp/incident.h"
 #include "retention/drain.h"
+#include "sources.h"
 #include "up.h"
 
 #include <string.h>
@@ -126,6 +127,11 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     if (handles_relay(h, slice_of(source), &relay, &e) || handles_writer(h, &w, &e))
         return app_fail(io, &e);
     return ingest_command(io, w, relay, argc, argv);
+}
+
+static int cmd_source_list(struct app_io *io, int argc, char **argv)
+{
+    return source_list_command(io, open_handles(io), argc, argv);
 }
 
 static int cmd_queue_check(struct app_io *io, int argc, char **argv)
@@ -361,6 +367,9 @@ static const struct app_command commands[] = {
      "Each problem is a line FILE:LINE: TEXT (SECTION), the section of docs/record-format.md.\n"
      "Checked are each record, the chain of each stream, and that no id comes twice with other\n"
      "content. Exit 0: all conform; 1: some do not."},
+    {"source list", "feed", "[--json]",
+     "sources that write signed control totals: key, cadence, complete to which time", APP_REMOTE,
+     cmd_source_list, NULL},
     {"queue check", "feed", "", "is the queue fit to hold records, and the one captured before?",
      APP_REMOTE, cmd_queue_check,
      "Looks at the topic's settings, the cluster, the control topic, and in each partition at the\n"

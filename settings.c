@@ -48,6 +48,16 @@ static const struct conf_option chat_options[] = {
      "The pool's SIP URI; it is the source of the chat server's records."},
     {0},
 };
+static const struct conf_option source_options[] = {
+    {"uri", CONF_TEXT, NULL, false, 0, 0, NULL,
+     "`source` of its records; default: NAME. That of the chat server is [chat-server] pool."},
+    {"cadence", CONF_DURATION, "10m", false, 1000, 7 * INT64_C(86400000), NULL,
+     "How often the source writes signed control totals. Later ones are the incident `silent`."},
+    {"public-key", CONF_TEXT, NULL, false, 0, 0, NULL,
+     "Its Ed25519 key, 64 hexadecimal digits, as `holdfast source list` prints it there. Of the "
+     "chat server in this data folder it is known already."},
+    {0},
+};
 static const struct conf_option capture_options[] = {
     {"batch-records", CONF_INT, "5000", false, 1, 100000, NULL,
      "Most records captured in one transaction."},
@@ -63,6 +73,8 @@ const struct conf_section settings_sections[] = {
     {"kafka", "The queue of the services set-up.", kafka_options},
     {"chat-server", "The chat server.", chat_options},
     {"capture", "From the queue to the staging database.", capture_options},
+    {"source *", "One section for each source that writes control totals: [source NAME].",
+     source_options},
     {"adapter *",
      "One section for each adapter instance: `module = NAME`, then its options, which `holdfast "
      "adapter describe NAME` lists.",

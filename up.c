@@ -14,6 +14,8 @@
 #include "base/own.h"
 #include "base/stop.h"
 #include "capture/queue_tidy.h"
+#include "chat-server/store/totals.h"
+#include "sources.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +27,8 @@ struct wiring {
     struct handles *h;
     struct wake committed, captured, archived;
     struct control *control;
+    struct totals *totals;
+    struct sources sources;
     struct source_embedded_options embedded;
     struct queue_tidy *tidy; /* services */
     char session[64];
@@ -36,6 +40,8 @@ static int start_capture(struct wiring *w, struct err *e)
     struct handles *h = w->h;
     int err = handles_staging(h, &h->staging, e);
 
+    if (!err && !w->sources.has_key) /* else start_chat knows them */
+        err = sources_load(&w->sources, h->settings, false, e);
     if (err)
         return err;
     w->embedded = (struct source_embedded_options){h->settings->store_url, &w->committed};
@@ -44,6 +50,8 @@ static int start_capture(struct wiring *w, struct err *e)
         .batch_records = (size_t)h->settings->batch_records,
         .batch_bytes = (size_t)h->settings->batch_bytes,
         .captured = &w->captured,
+        .sources = w->sources.list,
+        .source_count = w->sources.n,
         .embedded = h->settings->services ? NULL : &w->embedded,
         .kafka = h->settings->services ? &h->settings->kafka : NULL,
     };
@@ -109,6 +117,21 @@ static int begin_session(struct wiring *w, struct err *e)
                                       slice_of(w->session), buf_view(&members), e);
 }
 
+static int start_totals(struct wiring *w, struct err *e)
+{
+    const struct settings *s = w->h->settings;
+    int err = sources_load(&w->sources, s, true, e);
+    const struct totals_options o = {
+        .store_url = s->store_url,
+        .writer = w->h->writer,
+        .source = slice_of(s->pool),
+        .subject = slice_of(w->session),
+        .key = w->sources.key,
+        .cadence_ms = w->sources.cadence_ms,
+    };
+    return err ? err : totals_start(&w->totals, &o, e);
+}
+
 static int start_chat(struct wiring *w, struct err *e)
 {
     struct handles *h = w->h;
@@ -127,6 +150,8 @@ static int start_chat(struct wiring *w, struct err *e)
         err = writer_start(&h->writer, &o, e);
     if (!err)
         err = begin_session(w, e);
+    if (!err)
+        err = start_totals(w, e);
     if (err)
         return err;
     struct chat_options c = {
@@ -162,6 +187,7 @@ static void stop_all(struct wiring *w)
 
     control_stop(w->control);
     chat_server_stop(h->chat);
+    totals_stop(w->totals);
     writer_stop(h->writer);
     relay_stop(h->relay);
     capture_stop(h->capture);

@@ -117,6 +117,23 @@ static void print_stages(FILE *f, const struct look *k)
             (long long)k->losses);
 }
 
+static void print_sources(FILE *f, const struct look *k)
+{
+    char complete[CLOCK_TEXT_SIZE], totals[CLOCK_TEXT_SIZE];
+
+    for (size_t i = 0; i < k->source_count; i++) {
+        const struct seen_source *s = &k->sources[i];
+        clock_format(s->totals_us, totals);
+        if (s->complete_us)
+            clock_format(s->complete_us, complete);
+        fprintf(f, "source %s: complete to %s by its signed totals%s%s%s\n", s->name,
+                s->complete_us ? complete : "no time yet",
+                s->totals_us > s->complete_us ? "; newest totals " : "",
+                s->totals_us > s->complete_us ? totals : "",
+                s->due_us ? "" : "; it stopped in order");
+    }
+}
+
 static void print_parts(FILE *f, const struct look *k, const struct status_input *in)
 {
     if (in->capture_problem && in->capture_problem[0])
@@ -125,6 +142,7 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
         fprintf(f, "capture is held. Type: holdfast queue resume\n");
     if (in->relay_problem && in->relay_problem[0])
         fprintf(f, "relay to Kafka: %s\n", in->relay_problem);
+    print_sources(f, k);
     if (k->unproved)
         fprintf(f,
                 "not proved: %lld streams come from sources without a store here; whether their "
@@ -220,6 +238,23 @@ static void json_incidents(struct buf *b, const struct look *k)
     buf_char(b, ']');
 }
 
+static void json_sources(struct buf *b, const struct look *k)
+{
+    json_key(b, "sources");
+    buf_char(b, '[');
+    for (size_t i = 0; i < k->source_count; i++) {
+        const struct seen_source *s = &k->sources[i];
+        json_comma(b);
+        buf_char(b, '{');
+        json_put_string(b, "source", slice_of(s->name));
+        json_time(b, "complete_to", s->complete_us);
+        json_time(b, "totals", s->totals_us);
+        json_time(b, "due", s->due_us);
+        buf_char(b, '}');
+    }
+    buf_char(b, ']');
+}
+
 static void json_rooms(struct buf *b, const struct look *k)
 {
     json_key(b, "rooms");
@@ -271,6 +306,7 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
         json_put_string(&b, "relay_problem", slice_of(in->relay_problem));
     json_instances(&b, k);
     json_incidents(&b, k);
+    json_sources(&b, k);
     if (k->rooms)
         json_rooms(&b, k);
     buf_text(&b, "}\n");

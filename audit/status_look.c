@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "chat-server/store/heal_store.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/totals.h"
 
 #include <string.h>
 #include <sys/statvfs.h>
@@ -155,6 +156,21 @@ static int take_incident(void *arg, const struct incident *i, struct err *e)
     return 0;
 }
 
+static int take_source(void *arg, struct slice source, const struct totals_known *known,
+                       struct err *e)
+{
+    struct look *k = ((struct looking *)arg)->look;
+
+    (void)e;
+    if (k->source_count == STATUS_SOURCES)
+        return 0;
+    struct seen_source *s = &k->sources[k->source_count++];
+    *s = (struct seen_source){
+        .complete_us = known->complete_us, .totals_us = known->totals_us, .due_us = known->due_us};
+    (void)slice_copy(source, s->name, sizeof s->name);
+    return 0;
+}
+
 /* The relay's own: they live in the store. */
 static struct seen_incident *relay_incident(struct look *k, const char *kind, struct slice place)
 {
@@ -241,6 +257,8 @@ static int look_at_staging(struct looking *l, struct err *e)
         err = ledger_instances(l->db, false, take_instance, l, e);
     if (!err)
         err = incident_each(l->db, false, take_incident, l, e);
+    if (!err)
+        err = totals_each(l->db, take_source, l, e);
     return err;
 }
 

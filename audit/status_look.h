@@ -5,7 +5,7 @@
 
 #include "audit/status.h"
 
-enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000 };
+enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000, STATUS_SOURCES = 32 };
 
 struct seen_incident {
     int64_t id, first, last, opened_us; /* id 0: of the relay, kept in the store */
@@ -15,6 +15,12 @@ struct seen_incident {
 struct seen_room {
     char subject[256];
     int64_t stored, captured, archived, deleted;
+};
+
+/* What its signed control totals prove. */
+struct seen_source {
+    char name[256];
+    int64_t complete_us, totals_us, due_us;
 };
 
 struct look {
@@ -31,6 +37,8 @@ struct look {
     size_t instance_count;
     struct seen_incident incidents[STATUS_INCIDENTS];
     size_t incident_count;
+    struct seen_source sources[STATUS_SOURCES];
+    size_t source_count;
     struct seen_room *rooms; /* room for STATUS_ROOMS, or NULL: not wanted */
     size_t room_count;
     int64_t disk_free;

@@ -110,6 +110,8 @@ static void turn(struct capture *c)
         write_batch(c, n);
     else
         capture_idle(c);
+    if (rc == 0)
+        capture_totals(c, n);
     capture_heal_turn(c);
 }
 
@@ -149,6 +151,7 @@ int capture_start(struct capture **out, const struct capture_options *o, struct 
     c->turned = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     c->bell.fd = -1;
     c->o = *o;
+    c->since_us = clock_wall_us();
     c->o.batch_records = o->batch_records ? o->batch_records : BATCH_RECORDS;
     c->o.batch_bytes = o->batch_bytes ? o->batch_bytes : BATCH_BYTES;
     c->state.staging_reachable = true;

@@ -5,12 +5,16 @@
 #define CAPTURE_CAPTURE_H
 
 #include "capture/source.h"
+#include "mgccomp/totals.h"
 
 struct capture_options {
     struct staging *staging;
     size_t batch_records;  /* 0: 5,000 */
     size_t batch_bytes;    /* 0: 4 MiB */
     struct wake *captured; /* rung after each commit (archiver); may be NULL */
+    /* Whose control totals are expected; lives as long as the service. */
+    const struct totals_source *sources;
+    size_t source_count;
     /* Exactly one of the two: */
     const struct source_embedded_options *embedded;
     const struct kafka_target *kafka;

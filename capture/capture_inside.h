@@ -30,6 +30,9 @@ struct capture {
     struct capture_state state;
     int told; /* class of the trouble that was logged last; 0: all is well */
     int64_t told_ms;
+    int64_t busy_ms;   /* when a poll last filled half a batch, or capture was held */
+    int64_t totals_ms; /* when totals were last compared */
+    int64_t since_us;  /* since when this service reads */
     struct capture_heal *heal;
     char fault[300]; /* "", or which partition stands still: this stays to be seen */
 };
@@ -42,6 +45,8 @@ void capture_idle(struct capture *c); /* an empty poll: time to see whether mgcc
 /* Tells the source whether to deliver, and capture_hold that no batch is in hand. */
 void capture_follow_pause(struct capture *c);
 
+/* capture_totals.c */
+void capture_totals(struct capture *c, size_t n); /* n items are in c->items and written */
 /* capture.c: the source is opened anew, so that each partition's log is compared again. */
 void capture_reopen(struct capture *c);
 

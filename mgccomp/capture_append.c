@@ -6,6 +6,7 @@
 #include "mgccomp/gap.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/presence.h"
+#include "mgccomp/totals.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -253,6 +254,19 @@ static int no_race(int rc, struct err *e)
     return ERR_FAULT;
 }
 
+/* What a source says of its heads is compared later (totals.c); the record itself may be archived
+ * and deleted before that. */
+static int note_totals(const struct batch *b, size_t lo, size_t hi, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = lo; rc == 0 && i < hi; i++) {
+        const struct staged *r = &b->staged[i];
+        if (r->kind == RECORD_TOTALS && r->sequenced && !r->refused && !r->dropped)
+            rc = totals_note(b->t, r->decoded->id, r->sequence, r->item->raw, b->now_us, e);
+    }
+    return rc;
+}
+
 int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e)
 {
     int rc = batch_judge(b, lo, hi, e);
@@ -266,5 +280,7 @@ int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e)
         rc = no_race(write_presence(b, lo, hi, e), e);
     if (rc == 0)
         rc = no_race(copy_records(b, lo, hi, e), e);
+    if (rc == 0)
+        rc = note_totals(b, lo, hi, e);
     return rc;
 }

@@ -24,7 +24,8 @@ static int find(struct db *db, int64_t stream, int64_t sequence, struct gap *out
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(db,
                       "SELECT id, first, last FROM incident WHERE kind = 'gap' AND closed_us IS"
-                      " NULL AND stream = $1 AND first <= $2 AND last >= $2 ORDER BY id",
+                      " NULL AND stream = $1 AND first <= $2 AND last >= $2"
+                      " AND object NOT LIKE 'tail:%' ORDER BY id",
                       DB_ARGS(DB_I(stream), DB_I(sequence)), &r, e);
     if (rc < 0)
         return rc;

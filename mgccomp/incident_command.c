@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "mgccomp/incident_private.h"
+#include "mgccomp/totals.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -232,6 +233,8 @@ static const char *meaning(const struct incident *i)
         {INCIDENT_UNREADABLE, "This could not be read as a record. Its bytes are kept and"
                               " archived as they came."},
         {INCIDENT_PARKED, "The adapter can't deliver this batch. Mend the cause, then retry."},
+        {INCIDENT_SILENT, "The source's signed control totals are overdue. It closes with the next"
+                          " ones; until then nothing of the source is deleted."},
         {INCIDENT_DAMAGED, "What was read back from the archive is not what was delivered."},
     };
     for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {

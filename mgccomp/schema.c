@@ -4,7 +4,8 @@
  * itself and the type of bytes. Times are microseconds since 1970 UTC.
  *
  * Who owns which state:
- *   capture   position, stream, record, presence, incident (opens), tally captured/duplicates
+ *   capture   position, stream, record, presence, incident (opens), totals, source,
+ *             tally captured/duplicates
  *   archiver  instance, cursor, batch, batch_range, settlement, archived
  *   sweep     gate, deleted, record (deletes), kept, instance (missed), tally deleted
  */
@@ -65,6 +66,14 @@
     /* When the source's store was last asked for what is missing, and what it said. */            \
     " asked_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"                                           \
     "CREATE UNIQUE INDEX incident_open ON incident (kind, object) WHERE closed_us IS NULL;"        \
+    /* Control totals that are not settled yet, and what is known of their sources: complete to */ \
+    /* which time, when the newest totals were, when the next are due (0: stopped in order). */    \
+    "CREATE TABLE totals ("                                                                        \
+    " stream BIGINT NOT NULL, sequence BIGINT NOT NULL, raw " BYTES " NOT NULL,"                   \
+    " noted_us BIGINT NOT NULL, looked_us BIGINT NOT NULL, PRIMARY KEY (stream, sequence));"       \
+    "CREATE TABLE source ("                                                                        \
+    " name TEXT PRIMARY KEY, totals_us BIGINT NOT NULL, due_us BIGINT NOT NULL,"                   \
+    " complete_us BIGINT NOT NULL, part_us BIGINT NOT NULL, parts BIGINT NOT NULL);"               \
     /* state: active, paused, failed, retired. base: tally deleted when it was added. missed: */   \
     /* records deleted before it, not being required, took them. */                                \
     "CREATE TABLE instance ("                                                                      \

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Once in a while the captured heads are compared with what the sources' control totals say. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "capture/capture_inside.h"
+
+enum { LOOK_MS = 1000, CALM_MS = 5000, PATIENCE_MS = 30000 };
+
+/* While batches are full there is more in the queue, and what is missing or silent may be there. */
+static bool caught_up(struct capture *c, size_t n, int64_t now_ms)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += c->items[i].raw.n;
+    if (n >= c->o.batch_records / 2 || bytes >= c->o.batch_bytes / 2 || atomic_load(&c->held))
+        c->busy_ms = now_ms;
+    return now_ms >= c->busy_ms + CALM_MS;
+}
+
+void capture_totals(struct capture *c, size_t n)
+{
+    struct err e = {0};
+    size_t incidents = 0;
+    int64_t now_ms = clock_mono_ms();
+    bool calm = caught_up(c, n, now_ms);
+    if (c->away || now_ms < c->totals_ms + LOOK_MS)
+        return;
+    c->totals_ms = now_ms;
+    const struct totals_check check = {.sources = c->o.sources,
+                                       .n = c->o.source_count,
+                                       .now_us = clock_wall_us(),
+                                       .since_us = c->since_us,
+                                       .patience_ms = PATIENCE_MS,
+                                       .caught_up = calm};
+    int rc = totals_run(c->o.staging, &check, &incidents, &e);
+    if (rc < 0 && rc != ERR_CONFLICT)
+        capture_trouble(c, "capture.totals", &e);
+    if (incidents > 0)
+        log_event(LOG_WARN, "capture.totals", "incidents=%zu", incidents);
+}

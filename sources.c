@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which keys are believed: our own, and those that somebody wrote into the configuration. */
+#include "sources.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/own.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static const char key_name[] = "source.key";
+
+struct loading {
+    struct sources *out;
+    const struct settings *s;
+    struct err *e;
+    int rc;
+};
+
+static struct totals_source *find(struct sources *all, struct slice name)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        if (slice_eq(all->list[i].name, name))
+            return &all->list[i];
+    }
+    return NULL;
+}
+
+static int take_section(struct loading *l, struct slice title)
+{
+    char section[64];
+    (void)snprintf(section, sizeof section, "source %.*s", SLICE_ARG(title));
+    struct slice uri = conf_text(l->s->conf, section, "uri");
+    struct slice name = uri.p ? uri : title;
+    struct totals_source *own = find(l->out, name);
+    struct slice key = conf_text(l->s->conf, section, "public-key");
+    int64_t cadence = conf_int(l->s->conf, section, "cadence");
+    if (slice_is(name, l->s->pool))
+        l->out->cadence_ms = cadence;
+    if (!own && !key.p)
+        return slice_is(name, l->s->pool)
+                   ? 0
+                   : err_set(l->e, ERR_CONFIG, "[%s] public-key is not set", section);
+    if (!own && l->out->n == SOURCES_MAX)
+        return err_set(l->e, ERR_CONFIG, "more than %d sources are declared", SOURCES_MAX);
+    if (!own)
+        own = &l->out->list[l->out->n++];
+    own->name = name;
+    own->cadence_ms = cadence;
+    if (key.p && !hex_decode(key, own->public_key, sizeof own->public_key))
+        return err_set(l->e, ERR_CONFIG, "[%s] public-key is not 64 hexadecimal digits", section);
+    return 0;
+}
+
+static void visit_section(void *arg, struct slice name)
+{
+    struct loading *l = arg;
+    if (l->rc == 0)
+        l->rc = take_section(l, name);
+}
+
+static int load_key(struct sources *out, const struct settings *s, bool make, struct err *e)
+{
+    char path[SETTINGS_PATH + 16];
+    (void)snprintf(path, sizeof path, "%s/%s", s->data, key_name);
+    if (!make && access(path, F_OK) != 0)
+        return 0;
+    int rc = sign_key_file(&out->key, s->data, key_name, e);
+    if (rc < 0)
+        return rc;
+    out->has_key = true;
+    struct totals_source *own = &out->list[out->n++];
+    *own = (struct totals_source){.name = slice_of(s->pool), .cadence_ms = out->cadence_ms};
+    memcpy(own->public_key, out->key.public_key, sizeof own->public_key);
+    return 0;
+}
+
+int sources_load(struct sources *out, const struct settings *s, bool make_key, struct err *e)
+{
+    struct loading l = {.out = out, .s = s, .e = e};
+    *out = (struct sources){.cadence_ms = 600000};
+    int rc = load_key(out, s, make_key, e);
+    if (rc < 0)
+        return rc;
+    conf_each_named(s->conf, "source", visit_section, &l);
+    return l.rc;
+}
+
+/* ---- holdfast source list ---- */
+
+struct listing {
+    const struct totals_source *source;
+    struct totals_known known;
+};
+
+static int take_known(void *arg, struct slice source, const struct totals_known *k, struct err *e)
+{
+    struct listing *l = arg;
+    (void)e;
+    if (slice_eq(source, l->source->name))
+        l->known = *k;
+    return 0;
+}
+
+static void put_time(struct buf *b, const char *key, int64_t us)
+{
+    char text[CLOCK_TEXT_SIZE];
+    if (us == 0)
+        return;
+    clock_format(us, text);
+    json_put_string(b, key, slice_of(text));
+}
+
+static void print_text(struct app_io *io, const struct listing *l, const char *key)
+{
+    char complete[CLOCK_TEXT_SIZE] = "not yet";
+    if (l->known.complete_us)
+        clock_format(l->known.complete_us, complete);
+    (void)fprintf(io->out, "%.*s\n  public-key = %s\n  cadence = %llds\n  complete to: %s\n",
+                  SLICE_ARG(l->source->name), key, (long long)(l->source->cadence_ms / 1000),
+                  complete);
+}
+
+static void print_json(struct app_io *io, const struct listing *l, const char *key)
+{
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 8192);
+    buf_char(&b, '{');
+    json_put_string(&b, "source", l->source->name);
+    json_put_string(&b, "public_key", slice_of(key));
+    json_put_i64(&b, "cadence_ms", l->source->cadence_ms);
+    put_time(&b, "complete_to", l->known.complete_us);
+    put_time(&b, "totals", l->known.totals_us);
+    put_time(&b, "due", l->known.due_us);
+    buf_text(&b, "}\n");
+    (void)fwrite(b.p, 1, b.n, io->out);
+}
+
+static int list_sources(struct app_io *io, const struct sources *all, struct db *db, bool json,
+                        struct err *e)
+{
+    char key[2 * SIGN_KEY_SIZE + 1];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < all->n; i++) {
+        struct listing l = {.source = &all->list[i]};
+        rc = totals_each(db, take_known, &l, e);
+        if (rc < 0)
+            break;
+        hex_encode(l.source->public_key, SIGN_KEY_SIZE, key);
+        if (json)
+            print_json(io, &l, key);
+        else
+            print_text(io, &l, key);
+    }
+    if (rc == 0 && all->n == 0 && !json)
+        (void)fprintf(io->out, "no source writes control totals here\n");
+    return rc;
+}
+
+int source_list_command(struct app_io *io, struct handles *h, int argc, char **argv)
+{
+    OWN(own_mem) struct sources *all = calloc(1, sizeof *all);
+    OWN(own_db) struct db *db = NULL;
+    struct staging *st = NULL;
+    bool json = io->json;
+    const struct app_option known[] = {{"json", NULL, &json}, {0}};
+    struct err e = {0};
+    int operands = 0;
+    int rc = all ? app_options(known, argc, argv, &operands, &e) : err_memory(&e, "sources");
+    if (rc == 0)
+        rc = sources_load(all, h->settings, false, &e);
+    if (rc == 0)
+        rc = handles_staging(h, &st, &e);
+    if (rc == 0)
+        rc = staging_reader(st, &db, &e);
+    if (rc == 0)
+        rc = list_sources(io, all, db, json, &e);
+    return rc < 0 ? app_fail(io, &e) : APP_OK;
+}
