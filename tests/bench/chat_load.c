@@ -6,6 +6,7 @@
  *   chat_load PORT ROOM CLIENTS RATE SECONDS [WINDOW]
  *
  * ROOM is the room's URI; the users "sip:load<N>@<domain>" (N from 0) must be in the directory.
+ * Each run has Call-IDs of its own: a post that comes again is the same post, told to nobody twice.
  * RATE 0: as many posts as WINDOW outstanding ones allow, else RATE a second whatever comes back.
  */
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MAX_CLIENTS = 900, IN_BYTES = 1 << 20, MAX_POSTS = 1 << 20, BODY = 180 };
 
@@ -81,10 +83,10 @@ static void request(const struct load *l, struct client *c, const char *method, 
     int n = snprintf(text, sizeof text,
                      "%s %s@%s SIP/2.0\r\nVia: SIP/2.0/tcp 127.0.0.1:1\r\n"
                      "From: <sip:load%d@%s>;tag=t;epid=e%d\r\nTo: <%s@%s>\r\n"
-                     "Call-ID: load%d\r\nCSeq: %d %s\r\n%sContent-Length: %zu\r\n\r\n%s",
+                     "Call-ID: load%d-%d\r\nCSeq: %d %s\r\n%sContent-Length: %zu\r\n\r\n%s",
                      method, to, l->domain, c->number, l->domain, c->number, to, l->domain,
-                     c->number, ++c->cseq, method, body[0] ? "Content-Type: text/plain\r\n" : "",
-                     strlen(body), body);
+                     c->number, (int)getpid(), ++c->cseq, method,
+                     body[0] ? "Content-Type: text/plain\r\n" : "", strlen(body), body);
     if (n < 0 || (size_t)n >= sizeof text)
         die("request too long");
     put(c, text, (size_t)n);
