@@ -109,7 +109,7 @@ def main():
         d.stop()
         d.start()  # what stopping recorded (leaves, session end) is archived too
         d.drain(120)
-        d.stop()
+        d.cut()
         counts = compare(expected, d.out, d.mails())
         check_chat(Archives(d.out, d.mails()), chats)
         print("killed %s; %d records in, %s out" % (killed, expected.total, counts))

@@ -116,7 +116,7 @@ def main():
         d.stop()
         d.start()
         d.drain()
-        d.stop()
+        d.cut()
         archives = Archives(d.out, d.mails())
         room = archives.rooms[uri]
         did = [(r.type.split(".")[1], r.data["participant"].split(":")[1].split("@")[0], r.data.get("text"))
