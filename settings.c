@@ -25,6 +25,10 @@ static const struct conf_option holdfast_options[] = {
 static const struct conf_option store_options[] = {
     {"database", CONF_SECRET, NULL, false, 0, 0, NULL,
      "Services: where the PostgreSQL URI of the chat store is found, file:PATH or env:NAME."},
+    {"limit", CONF_INT, "1000000", false, 1, 1000000000, NULL,
+     "How many records may wait in the store for the queue, or for capture in the embedded set-up, "
+     "before posts, joins and history are refused with 503. Leaves, sign-outs and the ends of "
+     "sessions are recorded all the same."},
     {0},
 };
 static const struct conf_option mgccomp_options[] = {
@@ -179,6 +183,7 @@ static int read_values(struct settings *s, struct err *e)
     s->pool = conf_text(s->conf, "chat-server", "pool").p;
     s->batch_records = conf_int(s->conf, "capture", "batch-records");
     s->batch_bytes = conf_int(s->conf, "capture", "batch-bytes");
+    s->store_limit = conf_int(s->conf, "store", "limit");
     s->kafka.brokers = conf_text(s->conf, "kafka", "brokers").p;
     s->kafka.topic = conf_text(s->conf, "kafka", "topic").p;
     s->kafka.group = conf_text(s->conf, "kafka", "group").p;

@@ -25,6 +25,7 @@ struct settings {
     char server[96]; /* "host:port" */
     const char *domain, *pool;
     int64_t batch_records, batch_bytes;
+    int64_t store_limit; /* records that may wait in the store */
 };
 
 /* config NULL: DATA/holdfast.conf when it is there, else defaults. data NULL: [holdfast] data, else

@@ -17,11 +17,11 @@
 #include "chat-server/store/totals.h"
 #include "sources.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Posts are refused before records that only this store holds fill its disk. */
-enum { UNRELAYED_LIMIT = 1000000, WATCH_MS = 1000, LOCK_MS = 10000 };
+enum { WATCH_MS = 1000, LOCK_MS = 10000 };
 
 struct wiring {
     struct handles *h;
@@ -31,6 +31,7 @@ struct wiring {
     struct sources sources;
     struct source_embedded_options embedded;
     struct queue_tidy *tidy; /* services */
+    atomic_bool capturing;   /* h->capture may be asked by the chat server */
     char session[64];
     char program[SETTINGS_PATH];
 };
@@ -55,7 +56,9 @@ static int start_capture(struct wiring *w, struct err *e)
         .embedded = h->settings->services ? NULL : &w->embedded,
         .kafka = h->settings->services ? &h->settings->kafka : NULL,
     };
-    return capture_start(&h->capture, &o, e);
+    err = capture_start(&h->capture, &o, e);
+    atomic_store(&w->capturing, err == 0);
+    return err;
 }
 
 static int start_archiver(struct wiring *w, struct err *e)
@@ -86,15 +89,29 @@ static int start_archiver(struct wiring *w, struct err *e)
     return err ? err : sweep_start(&h->sweep, &s, e);
 }
 
+/* Embedded: of what was stored since the start, what capture has not taken yet. */
+static uint64_t uncaptured(struct handles *h)
+{
+    struct writer_state stored = {0};
+    struct capture_state c = {0};
+
+    capture_state(h->capture, &c);
+    writer_state(h->writer, &stored);
+    uint64_t taken = c.stored + c.duplicates + c.exceptions;
+    return stored.stored > taken ? stored.stored - taken : 0;
+}
+
+/* Posts are refused before records that only this store holds fill its disk. */
 static bool queue_is_far_behind(void *arg)
 {
-    struct handles *h = arg;
-    struct relay_state state;
+    struct wiring *w = arg;
+    struct relay_state state = {0};
 
-    if (!h->relay)
-        return false;
-    relay_state(h->relay, &state);
-    return state.unconfirmed >= UNRELAYED_LIMIT;
+    if (w->h->relay)
+        relay_state(w->h->relay, &state);
+    else if (atomic_load(&w->capturing))
+        state.unconfirmed = uncaptured(w->h);
+    return state.unconfirmed >= (uint64_t)w->h->settings->store_limit;
 }
 
 static int begin_session(struct wiring *w, struct err *e)
@@ -163,7 +180,7 @@ static int start_chat(struct wiring *w, struct err *e)
         .store_url = s->store_url,
         .writer = h->writer,
         .must_refuse = queue_is_far_behind,
-        .must_refuse_arg = h,
+        .must_refuse_arg = w,
     };
     return chat_server_start(&h->chat, &c, e);
 }

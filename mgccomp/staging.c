@@ -25,7 +25,7 @@ static int tune(struct db *db, struct err *e)
 {
     if (db_kind(db) != DB_SQLITE)
         return 0;
-    return db_script(db, "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8000", e);
+    return db_script(db, "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 8000", e);
 }
 
 static int connect_now(struct staging *st, int flags, struct err *e)
