@@ -127,15 +127,55 @@ def capture_of(d):
     return "up" if d.kind == "embedded" else "capture"
 
 
+def cpu_seconds(pid):
+    """Of a process, its threads, and children that ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return sum(int(v) for v in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid):
+    found = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/children" % (pid, task)) as f:
+            found += [int(v) for v in f.read().split()]
+    return found
+
+
+def cpu_of(d):
+    """CPU seconds so far by process; PostgreSQL with its live children."""
+    spent = {service: cpu_seconds(p.pid) for service, p in d.running.items()}
+    for name in ("postgres", "kafka"):
+        if name in d.neighbours:
+            pid = int(d.read_part(name, "pid"))
+            spent[name] = cpu_seconds(pid) + sum(cpu_seconds(c) for c in children(pid))
+    return spent
+
+
+def cpu_since(d, before, n):
+    """Per million records."""
+    return {k: round((v - before.get(k, 0)) * 1e6 / n, 1) for k, v in cpu_of(d).items()}
+
+
+def by_process(spent):
+    return " ".join("%s=%s" % item for item in spent.items())
+
+
 def run_capture(bench, d, n):
-    """Fills the queue, then captures it with nothing else at work. Returns peak memory in MiB."""
+    """Fills the queue, then captures it with nothing else at work. Returns peak memory in MiB, and CPU
+    seconds per million records by process."""
     bench.feed(d, n)
     service = capture_of(d)
+    before = cpu_of(d)
     d.launch(service)
     await_tally(d, "captured", n, [service])
     rss = peak_mib(d.running[service].pid)
+    spent = cpu_since(d, before, n)
     d.end(service)
-    return rss
+    return rss, spent
 
 
 # ---- measures ----
@@ -157,11 +197,12 @@ def capture(bench, name, kind):
     for _ in range(bench.rounds):
         with bench.deployment(kind) as d:
             raw.append(ceiling(bench, d, bench.records))
-            rss.append(run_capture(bench, d, bench.records))
+            peak, spent = run_capture(bench, d, bench.records)
+            rss.append(peak)
             ours.append(rate_between(d, 1, bench.records))
     ratios = sorted(o / r for o, r in zip(ours, raw))
     bench.say(name, statistics.median(ours), "records/s", statistics.median(raw), max(rss),
-              ratios=" ".join("%.2f" % r for r in ratios))
+              ratios=" ".join("%.2f" % r for r in ratios), cpu_s_per_million=by_process(spent))
 
 
 def latency(bench):
@@ -202,38 +243,10 @@ def backlog(bench):
     part = min(100000, n // 5)
     for kind in ("services", "embedded"):
         with bench.deployment(kind) as d:
-            rss = run_capture(bench, d, n)
+            rss, _ = run_capture(bench, d, n)
             first, last = rate_between(d, 1, part), rate_between(d, n - part, n)
             bench.say("backlog-" + kind, last, "records/s", first, rss, records=n,
                       compared="last %d with first %d" % (part, part))
-
-
-def cpu_seconds(pid):
-    """Of a process, its threads, and children that ended."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return sum(int(v) for v in fields[11:15]) / os.sysconf("SC_CLK_TCK")
-
-
-def children(pid):
-    found = []
-    for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/children" % (pid, task)) as f:
-            found += [int(v) for v in f.read().split()]
-    return found
-
-
-def cpu_of(d):
-    """CPU seconds so far by process; PostgreSQL with its live children."""
-    spent = {service: cpu_seconds(p.pid) for service, p in d.running.items()}
-    for name in ("postgres", "kafka"):
-        if name in d.neighbours:
-            pid = int(d.read_part(name, "pid"))
-            spent[name] = cpu_seconds(pid) + sum(cpu_seconds(c) for c in children(pid))
-    return spent
 
 
 def end_to_end(bench, name, kind):
@@ -250,11 +263,9 @@ def end_to_end(bench, name, kind):
         rss = max(peak_mib(d.running[s].pid) for s in services)
         for service in services:
             d.ready(service)
-        after = cpu_of(d)
-        parts = {k: round((v - before.get(k, 0)) * 1e6 / bench.records, 1) for k, v in after.items()}
+        spent = cpu_since(d, before, bench.records)
         bench.say(name, bench.records / took, "records/s", rss=rss,
-                  cpu_s_per_million=round(sum(parts.values()), 1),
-                  of_these=" ".join("%s=%s" % item for item in parts.items()))
+                  cpu_s_per_million=round(sum(spent.values()), 1), of_these=by_process(spent))
         for service in services:
             d.end(service)
 
