@@ -44,8 +44,8 @@ int batch_known(struct batch *b, const struct stream *s, int64_t sequence,
     static const char *const tables[] = {
         "SELECT hash FROM record WHERE stream = $1 AND sequence = $2",
         "SELECT hash FROM kept WHERE stream = $1 AND sequence = $2",
-        "SELECT substr(hashes, CAST(($2 - first) * 32 + 1 AS integer), 32) FROM deleted"
-        " WHERE stream = $1 AND first <= $2 AND last >= $2",
+        ("SELECT substr(hashes, CAST(($2 - first) * 32 + 1 AS integer), 32) FROM deleted"
+         " WHERE stream = $1 AND first <= $2 AND last >= $2"),
     };
     enum known known = KNOWN_NOT;
     const struct staged *other = NULL;

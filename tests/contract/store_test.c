@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -983,7 +984,7 @@ static void cut_connections(const char *url)
 
 struct cutter {
     const char *url;
-    volatile bool done;
+    atomic_bool done;
 };
 
 static void *cut_for_ever(void *arg)

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -318,7 +319,7 @@ static void backlog_and_small_window(void **state)
 struct load {
     struct place *p;
     int rounds;
-    volatile bool done;
+    atomic_bool done;
 };
 
 static void *load(void *arg)
