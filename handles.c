@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "base/net.h"
 #include "base/own.h"
 #include "base/stop.h"
 
@@ -31,14 +33,29 @@ int handles_lock(struct handles *h, struct err *e)
     return err ? err : file_lock_dir(h->settings->data, &h->lock_fd, e);
 }
 
+/* A service answers on its control socket; a command that runs by itself has none. */
+static bool service_answers(const struct handles *h)
+{
+    OWN(own_fd) int fd = -1;
+
+    return net_unix_connect(h->settings->control, &fd, NULL) == 0;
+}
+
 int handles_lock_patiently(struct handles *h, int64_t ms, struct err *e)
 {
     int64_t end = clock_mono_ms() + ms;
+    bool told = false;
     int err;
 
-    while ((err = handles_lock(h, e)) == ERR_CONFLICT && clock_mono_ms() < end)
+    while ((err = handles_lock(h, e)) == ERR_CONFLICT && clock_mono_ms() < end) {
+        if (service_answers(h))
+            break;
+        if (!told)
+            log_error("waiting", e, "up_to_s=%lld", (long long)(ms / 1000));
+        told = true;
         if (stop_wait(LOCK_PAUSE_MS))
             break;
+    }
     return err;
 }
 

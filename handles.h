@@ -32,7 +32,7 @@ void handles_done(struct handles *h); /* closes what a command opened for itself
 
 /* Makes the data folder and locks it (embedded). ERR_CONFLICT: another process has it. */
 int handles_lock(struct handles *h, struct err *e);
-/* As above, waiting up to ms for a command that is just at work. */
+/* As above, waiting up to ms for a command that is just at work; not for another service. */
 int handles_lock_patiently(struct handles *h, int64_t ms, struct err *e);
 int handles_staging(struct handles *h, struct staging **out, struct err *e);
 int handles_writer(struct handles *h, struct writer **out, struct err *e);

@@ -285,6 +285,9 @@ static int cmd_drain(struct app_io *io, int argc, char **argv)
     struct drain_input in = {.kafka = h->settings->services ? &h->settings->kafka : NULL};
     struct err e = {0};
 
+    if (!h->settings->services && !h->running)
+        return err_set(&e, ERR_RETRY, "nothing runs here that could archive. Start `holdfast up`"),
+               app_fail(io, &e);
     if (handles_staging(h, &in.staging, &e) || handles_store_reader(h, &store, &e))
         return app_fail(io, &e);
     in.store = store;

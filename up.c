@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, LOCK_MS = 10000 };
+enum { WATCH_MS = 1000, LOCK_MS = 60000 };
 
 struct wiring {
     struct handles *h;
