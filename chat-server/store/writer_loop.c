@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DOUBT_MS = 20000 };
+enum { DOUBT_MS = 20000, END_TRIES = 3 };
 
 size_t writer_job_bytes(const struct writer_job *job)
 {
@@ -449,11 +449,15 @@ static void end_session(struct writer *w)
     struct err e = {0};
     if (!w->session || w->lost_session)
         return;
-    int rc = connected(w) ? 0 : reconnect(w, &e);
-    if (rc == 0)
-        rc = store_end_session(w->store, &e);
+    int rc = ERR_RETRY;
+    for (int tries = 0; tries < END_TRIES && (rc == ERR_RETRY || rc == ERR_DOUBT); tries++) {
+        rc = connected(w) ? 0 : reconnect(w, &e);
+        if (rc == 0)
+            rc = store_end_session(w->store, &e);
+    }
     ring(w);
-    if (rc < 0)
+    /* ERR_STOPPED after a try in doubt: it had gone through. */
+    if (rc < 0 && rc != ERR_STOPPED)
         log_error("writer.session-end", &e, "next=%s", "the next start closes it");
 }
 

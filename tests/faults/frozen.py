@@ -45,7 +45,7 @@ def main():
         finally:
             second.terminate()
             second.wait(60)
-        d.stop()
+        d.cut()
         archives = Archives(d.out, d.mails())
         compare_with(book.expected, archives)
         print("%d records in, %d out, repeats dropped: %d" % (book.expected.total, archives.tar,

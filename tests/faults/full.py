@@ -92,7 +92,7 @@ def main():
             d.drain()
             archive_full(d, disks[1], book)
             check(d.status()["verdict"] == "COMPLETE", "status: %s", d.status())
-            d.stop()
+            d.cut()
             archives = Archives(d.out, d.mails())
             compare_with(book.expected, archives)
             print("two full disks: %d records in, %d out" % (book.expected.total, archives.tar))

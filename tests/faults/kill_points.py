@@ -229,7 +229,7 @@ def run_together(args, points):
             Trial(d, book, chat, *point).run()
         d.start()  # what the last stop recorded is archived too
         d.drain()
-        d.stop()
+        d.cut()
         compare_all(d, book, chat)
         print("%d points, %d records" % (len(points), book.expected.total), flush=True)
 

@@ -102,7 +102,7 @@ def run(d, disk, args, dice):
     d.start()
     d.drain()
     status = d.status()
-    d.stop()
+    d.cut()
     assert status["verdict"] == "COMPLETE", status
     archives = Archives(d.out, d.mails())
     compare_with(book.expected, archives)
