@@ -161,25 +161,6 @@ int file_write_all(int fd, const void *bytes, size_t n, struct err *e)
     return 0;
 }
 
-int file_read_at(int fd, void *out, size_t n, off_t offset, struct err *e)
-{
-    char *to = out;
-    size_t wanted = n;
-    while (n) {
-        ssize_t done = pread(fd, to, n, offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return err_errno(e, ERR_RETRY, "read");
-        if (done == 0)
-            return err_set(e, ERR_FAULT, "file ends %zu bytes short of a read of %zu", n, wanted);
-        to += done;
-        offset += done;
-        n -= (size_t)done;
-    }
-    return 0;
-}
-
 /* Without a name it was never opened: a zeroed one must not close descriptor 0. */
 static void temp_close(struct file_temp *t)
 {

@@ -18,8 +18,6 @@ int file_make_dirs(const char *path, struct err *e);
 int file_read(const char *path, size_t max, struct buf *out, struct err *e);
 /* Writes all n bytes to fd, going on after EINTR and short writes. */
 int file_write_all(int fd, const void *bytes, size_t n, struct err *e);
-/* Reads exactly n bytes at offset; a short file is ERR_FAULT. */
-int file_read_at(int fd, void *out, size_t n, off_t offset, struct err *e);
 int file_sync_dir(const char *path, struct err *e);
 
 /* Replaces path durably by temporary name and rename: for small state files that may change. */

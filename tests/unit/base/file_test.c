@@ -121,18 +121,6 @@ static void reading_keeps_to_its_limit(void **state)
     assert_int_equal(file_read(dir, 10, &b, &e), ERR_CONFIG);
 }
 
-static void reading_at_an_offset_is_whole_or_nothing(void **state)
-{
-    (void)state;
-    struct err e;
-    char out[4];
-    assert_int_equal(file_replace(at("ten"), SLICE("0123456789"), 0600, &e), 0);
-    OWN(own_fd) int fd = open(at("ten"), O_RDONLY);
-    assert_int_equal(file_read_at(fd, out, 4, 6, &e), 0);
-    assert_memory_equal(out, "6789", 4);
-    assert_int_equal(file_read_at(fd, out, 4, 7, &e), ERR_FAULT);
-}
-
 static void replacing_sets_content_and_mode(void **state)
 {
     (void)state;
@@ -300,7 +288,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_are_made_with_parents),
         cmocka_unit_test(reading_keeps_to_its_limit),
-        cmocka_unit_test(reading_at_an_offset_is_whole_or_nothing),
         cmocka_unit_test(replacing_sets_content_and_mode),
         cmocka_unit_test(a_published_name_is_never_written_twice),
         cmocka_unit_test(a_name_appears_after_its_content),
