@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { ASK_MS = 10000 };
+enum { ASK_MS = 10000, ASK_TRIES = 3 };
 
 enum { MODULE, REQUIRED, INTERVAL, RECORDS, BYTES, DEADLINE, COMMON };
 const struct conf_option archiver_common_options[] = {
@@ -116,7 +116,8 @@ static void own_child(struct child *c)
     (void)child_wait(c, ASK_MS, why);
 }
 
-static int ask(struct adapter_options *o, const char *program, enum wire_do what, struct err *e)
+static int ask_once(struct adapter_options *o, const char *program, enum wire_do what,
+                    struct err *e)
 {
     OWN(own_child) struct child c;
     OWN(own_json_doc) struct json_doc *d = json_doc_new();
@@ -139,6 +140,18 @@ static int ask(struct adapter_options *o, const char *program, enum wire_do what
         rc = converse(&c, d, o, e);
     if (task.p)
         explicit_bzero(task.p, task.n);
+    return rc;
+}
+
+/* A worker that was killed says nothing of its module; always dying is the module's fault. */
+static int ask(struct adapter_options *o, const char *program, enum wire_do what, struct err *e)
+{
+    int rc = ERR_NOT_FOUND;
+    for (int i = 0; rc == ERR_NOT_FOUND && i < ASK_TRIES; i++)
+        rc = ask_once(o, program, what, e);
+    if (rc == ERR_NOT_FOUND)
+        return err_set(e, ERR_CONFIG, "module %s: its worker ended without an answer, %d times",
+                       o->path, ASK_TRIES);
     return rc;
 }
 
