@@ -31,9 +31,15 @@ static bool retryable(const struct incident *i)
             strcmp(i->kind, INCIDENT_LOG_CHANGED) == 0);
 }
 
+/* Positions begin at 0, numbers of records at 1. */
+static bool ranged(const struct incident *i)
+{
+    return i->first || i->last || i->part >= 0;
+}
+
 static void range(struct buf *b, const char *mark, const struct incident *i)
 {
-    if (!i->first && !i->last)
+    if (!ranged(i))
         return;
     buf_format(b, "%s%" PRId64, mark, i->first);
     if (i->last != i->first)
@@ -116,7 +122,7 @@ static void as_json(struct buf *b, const struct incident *i)
     put_text(b, "subject", i->subject);
     if (i->part >= 0)
         json_put_i64(b, "partition", i->part);
-    if (i->first || i->last) {
+    if (ranged(i)) {
         json_put_i64(b, "first", i->first);
         json_put_i64(b, "last", i->last);
     }

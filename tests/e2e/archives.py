@@ -4,6 +4,7 @@
 Nothing of Holdfast is used: zstd and Python's tarfile, ElementTree and email read what the adapters wrote.
 """
 import base64
+import collections
 import email
 import email.policy
 import hashlib
@@ -170,21 +171,51 @@ def read_mails(folder):
     return mails, repeats
 
 
+def read_exceptions(out, mails):
+    """Of each archive, what could not be read as a record: a Counter of its bytes."""
+    found = {"tar": collections.Counter(), "xml": collections.Counter(), "mail": collections.Counter()}
+    for name in sorted(os.listdir(os.path.join(out, "tar"))):
+        pipe = subprocess.Popen(["zstd", "-dcq", os.path.join(out, "tar", name)], stdout=subprocess.PIPE)
+        with tarfile.open(fileobj=pipe.stdout, mode="r|") as archive:
+            for member in archive:
+                if member.name.startswith("exceptions/"):
+                    found["tar"][archive.extractfile(member).read()] += 1
+        pipe.wait()
+    for name in sorted(os.listdir(os.path.join(out, "xml"))):
+        for _, el in ET.iterparse(os.path.join(out, "xml", name)):
+            if el.tag == HF + "Exception":
+                found["xml"][base64.b64decode(el.text or "", validate=True)] += 1
+    seen = set()
+    for name in sorted(os.listdir(mails)):
+        message = email.message_from_bytes(mail_bytes(os.path.join(mails, name)), policy=email.policy.default)
+        parts = [] if message["Message-ID"] in seen else message.walk()
+        seen.add(message["Message-ID"])
+        for part in parts:
+            if (part.get_filename() or "") == "exceptions.jsonl":
+                for line in part.get_payload(decode=True).split(b"\n"):
+                    if line:
+                        found["mail"][base64.b64decode(json.loads(line)["base64"], validate=True)] += 1
+    return found
+
+
 # ---- comparing ----
 
 class Archives:
     """Everything the three archives hold, checked against each other."""
 
-    def __init__(self, out, mails):
+    def __init__(self, out, mails, lost=frozenset()):
+        """lost: (subject, number) of records that are gone and were accepted as gone."""
+        self.lost = lost
         self.rooms = {}  # subject -> [Record] in order, from the tar
         seen = {}
         for file, _, r in read_tar(os.path.join(out, "tar")):
             key = (r.source, r.subject)
             previous = seen.get(key)
-            check(r.sequence == (previous.sequence + 1 if previous else 1),
-                  "%s: %s#%d follows #%d", file, r.subject, r.sequence, previous.sequence if previous else 0)
-            check(r.previous == (previous.sha if previous else ZERO), "%s: the chain breaks at %s#%d", file,
-                  r.subject, r.sequence)
+            due = previous.sequence + 1 if previous else 1
+            skipped = (r.subject, due) in lost
+            check(r.sequence == due + skipped, "%s: %s#%d follows #%d", file, r.subject, r.sequence, due - 1)
+            check(skipped or r.previous == (previous.sha if previous else ZERO), "%s: the chain breaks at %s#%d",
+                  file, r.subject, r.sequence)
             seen[key] = r
             self.rooms.setdefault(r.subject, []).append(r)
         self.tar = sum(len(v) for v in self.rooms.values())
@@ -212,7 +243,8 @@ class Archives:
         found = {}
         for records in mails:
             for before, after in zip(records, records[1:]):
-                check(after.sequence == before.sequence + 1, "a mail about %s is out of order", after.subject)
+                check(after.sequence == before.sequence + 1 or (after.subject, after.sequence - 1) in self.lost,
+                      "a mail about %s is out of order", after.subject)
             for r in records:
                 check((r.subject, r.sequence) not in found, "%s#%d is in two mails", r.subject, r.sequence)
                 found[(r.subject, r.sequence)] = r.sha

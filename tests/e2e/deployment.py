@@ -222,6 +222,24 @@ class Deployment:
     def command(self, *words):
         return [self.program, "--data", self.data, *words]
 
+    def second_person(self, name="second"):
+        """The first words of a command typed by somebody else: a database role of its own. Services only."""
+        folder = os.path.join(self.dir, "data-" + name)
+        os.makedirs(folder, mode=0o700)
+        with open(os.path.join(self.data, "holdfast.conf")) as f:
+            conf = f.read()
+        with open(os.path.join(folder, "holdfast.conf"), "w") as f:
+            f.write(conf.replace(self.data + "/", folder + "/"))
+        for section in ("store", "mgccomp"):
+            with open(os.path.join(self.data, section + ".url")) as f:
+                url = f.read()
+            with open(os.path.join(folder, section + ".url"), "w") as f:
+                f.write(url.replace("user=holdfast", "user=" + name))
+        with open(os.path.join(self.part_dir("postgres"), "url")) as f:
+            subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", f.read().strip(), "-c",
+                            "CREATE ROLE %s LOGIN IN ROLE holdfast" % name], check=True)
+        return [self.program, "--data", folder]
+
     def holdfast(self, *words, ok=(0,), input=None, timeout=300):
         done = subprocess.run(self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, input=input, timeout=timeout, stdin=None if input else subprocess.DEVNULL)
