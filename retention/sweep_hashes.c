@@ -28,11 +28,10 @@ static bool packs(const struct swept_row *r)
 static int store_run(struct staging_txn *t, int64_t stream, int64_t first, const struct buf *hashes,
                      int64_t now_us, struct err *e)
 {
-    if (hashes->n == 0)
-        return 0;
+    /* First: a buffer that got no memory at all is empty too. */
     int rc = buf_ok(hashes, "hashes of deleted records", e);
     int64_t last = first + (int64_t)(hashes->n / SHA256_SIZE) - 1;
-    if (rc < 0)
+    if (rc < 0 || hashes->n == 0)
         return rc;
     return db_run(
         t->db,

@@ -189,11 +189,11 @@ int session_append(struct store *s, const struct session_step *step, enum record
 int session_close(struct store *s, struct session_step *step, const char *reason, struct err *e)
 {
     OWN(own_buf) struct buf members;
+    buf_init(&members, SESSION_DETAILS_MAX + 256);
     int rc = close_participants(s, step->source, step->session, e);
     if (rc < 0)
         return rc;
 
-    buf_init(&members, SESSION_DETAILS_MAX + 256);
     buf_char(&members, '{');
     buf_slice(&members, step->details);
     json_put_string(&members, "reason", slice_of(reason));

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The n-th call of a database's driver, or the n-th allocation, fails. */
+#include "tests/contract/faults/faults.h"
+
+#include "base/db_driver.h"
+
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MOST = 5000 };
+
+static enum fault_kind armed;
+static long left = LONG_MAX;
+static const struct db_driver *real[2];
+static struct db_driver faulty[2];
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t n);
+void *__real_realloc(void *old, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t n);
+void *__wrap_realloc(void *old, size_t n);
+int __real_db_open(struct db **out, const char *url, int flags, struct err *e);
+int __wrap_db_open(struct db **out, const char *url, int flags, struct err *e);
+
+static bool due(enum fault_kind kind)
+{
+    return armed == kind && left-- == 0;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return due(FAULT_MEMORY) ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t count, size_t n)
+{
+    return due(FAULT_MEMORY) ? NULL : __real_calloc(count, n);
+}
+
+void *__wrap_realloc(void *old, size_t n)
+{
+    return due(FAULT_MEMORY) ? NULL : __real_realloc(old, n);
+}
+
+/* 0, or the fault. */
+static int met(struct db *db, struct err *e)
+{
+    if (due(FAULT_STATEMENT))
+        return err_set(e, ERR_RETRY, "%s: refused by the test", db->name);
+    if (!due(FAULT_LINK))
+        return 0;
+    db->broken = true;
+    return err_set(e, ERR_RETRY, "%s: connection broken by the test", db->name);
+}
+
+static int script(struct db *db, const char *sql, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->script(db, sql, e);
+}
+
+static int commit(struct db *db, struct err *e)
+{
+    int rc = met(db, e);
+    if (rc == 0)
+        rc = real[db->kind]->commit(db, e);
+    if (rc < 0 || !due(FAULT_ANSWER))
+        return rc;
+    db->broken = true;
+    return err_set(e, ERR_DOUBT, "%s: answer lost by the test", db->name);
+}
+
+static int run(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
+               int64_t *changed, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->run(db, st, args, n, changed, e);
+}
+
+static int run_each(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
+                    size_t count, int64_t *changed, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->run_each(db, st, args, n, count, changed, e);
+}
+
+static int query(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
+                 struct db_rows *r, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->query(db, st, args, n, r, e);
+}
+
+static int next(struct db_rows *r, struct err *e)
+{
+    int rc = met(r->db, e);
+    return rc < 0 ? rc : real[r->db->kind]->next(r, e);
+}
+
+static int copy_begin(struct db_copy *c, const char *table, const char *columns, struct err *e)
+{
+    int rc = met(c->db, e);
+    return rc < 0 ? rc : real[c->db->kind]->copy_begin(c, table, columns, e);
+}
+
+static int copy_row(struct db_copy *c, const struct db_value *values, struct err *e)
+{
+    int rc = met(c->db, e);
+    return rc < 0 ? rc : real[c->db->kind]->copy_row(c, values, e);
+}
+
+static int copy_end(struct db_copy *c, struct err *e)
+{
+    int rc = met(c->db, e);
+    if (rc == 0)
+        return real[c->db->kind]->copy_end(c, e);
+    real[c->db->kind]->copy_abort(c);
+    return rc;
+}
+
+static int lock(struct db *db, int64_t key, const char *name, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->lock(db, key, name, e);
+}
+
+static int now_us(struct db *db, int64_t *us, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->now_us(db, us, e);
+}
+
+int __wrap_db_open(struct db **out, const char *url, int flags, struct err *e)
+{
+    if (due(FAULT_STATEMENT) || due(FAULT_LINK))
+        return err_set(e, ERR_RETRY, "database not opened by the test");
+    int rc = __real_db_open(out, url, flags, e);
+    if (rc < 0)
+        return rc;
+    struct db_driver *f = &faulty[(*out)->kind];
+    real[(*out)->kind] = (*out)->driver;
+    *f = *(*out)->driver;
+    f->script = script;
+    f->commit = commit;
+    f->run = run;
+    f->run_each = f->run_each ? run_each : NULL;
+    f->query = query;
+    f->next = next;
+    f->copy_begin = copy_begin;
+    f->copy_row = copy_row;
+    f->copy_end = copy_end;
+    f->lock = lock;
+    f->now_us = now_us;
+    (*out)->driver = f;
+    return 0;
+}
+
+void faults_arm(enum fault_kind kind, long n)
+{
+    armed = kind;
+    left = n;
+}
+
+bool faults_met(void)
+{
+    bool yes = armed != FAULT_NONE && left < 0;
+    armed = FAULT_NONE;
+    left = LONG_MAX;
+    return yes;
+}
+
+static bool clean(enum fault_kind kind, int rc)
+{
+    return rc == ERR_RETRY || (kind == FAULT_ANSWER && rc == ERR_DOUBT);
+}
+
+void faults_sweep(enum fault_kind kind, const struct faults_step *s, void *arg)
+{
+    bool doubt = false;
+    /* A connection that breaks between transactions is made anew, and nobody is told. */
+    bool heals = s->spares || kind == FAULT_LINK;
+    for (long n = kind == FAULT_LINK ? 1 : 0; n < MOST; n++) {
+        if (s->ready)
+            s->ready(arg);
+        faults_arm(kind, n);
+        int rc = s->run(arg);
+        bool failed = faults_met();
+        bool done = rc == 0 || (doubt && rc == s->again);
+        if (!failed && !done)
+            fail_msg("%s, nothing failing: class %d", s->name, rc);
+        if (!failed || (rc == 0 && heals))
+            return;
+        if (!clean(kind, rc))
+            fail_msg("%s, fault %ld of kind %d: class %d", s->name, n, (int)kind, rc);
+        doubt = doubt || rc == ERR_DOUBT;
+    }
+    fail_msg("%s: no end of faults", s->name);
+}
