@@ -134,6 +134,25 @@ static void print_sources(FILE *f, const struct look *k)
     }
 }
 
+static bool somebody_leads(const struct look *k)
+{
+    return k->leader.until_us >= k->leader.now;
+}
+
+static void print_leader(FILE *f, const struct look *k)
+{
+    char since[CLOCK_TEXT_SIZE];
+
+    if (!k->leader.holder[0])
+        return;
+    clock_format(k->leader.since_us, since);
+    if (somebody_leads(k))
+        fprintf(f, "archiver: %s leads since %s\n", k->leader.holder, since);
+    else
+        fprintf(f, "archiver: none leads; the last one was %s. Type: holdfast archiver\n",
+                k->leader.holder);
+}
+
 static void print_parts(FILE *f, const struct look *k, const struct status_input *in)
 {
     if (in->capture_problem && in->capture_problem[0])
@@ -142,6 +161,7 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
         fprintf(f, "capture is held. Type: holdfast queue resume\n");
     if (in->relay_problem && in->relay_problem[0])
         fprintf(f, "relay to Kafka: %s\n", in->relay_problem);
+    print_leader(f, k);
     print_sources(f, k);
     if (k->unproved)
         fprintf(f,
@@ -255,6 +275,18 @@ static void json_sources(struct buf *b, const struct look *k)
     buf_char(b, ']');
 }
 
+static void json_leader(struct buf *b, const struct look *k)
+{
+    if (!k->leader.holder[0])
+        return;
+    json_key(b, "archiver");
+    buf_char(b, '{');
+    json_put_string(b, "holder", slice_of(k->leader.holder));
+    json_put_bool(b, "leads", somebody_leads(k));
+    json_time(b, "since", k->leader.since_us);
+    buf_char(b, '}');
+}
+
 static void json_rooms(struct buf *b, const struct look *k)
 {
     json_key(b, "rooms");
@@ -307,6 +339,7 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
     json_instances(&b, k);
     json_incidents(&b, k);
     json_sources(&b, k);
+    json_leader(&b, k);
     if (k->rooms)
         json_rooms(&b, k);
     buf_text(&b, "}\n");

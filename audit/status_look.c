@@ -259,6 +259,8 @@ static int look_at_staging(struct looking *l, struct err *e)
         err = incident_each(l->db, false, take_incident, l, e);
     if (!err)
         err = totals_each(l->db, take_source, l, e);
+    if (!err)
+        err = lease_look(l->db, &l->look->leader, e);
     return err;
 }
 

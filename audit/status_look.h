@@ -4,6 +4,7 @@
 #define AUDIT_STATUS_LOOK_H
 
 #include "audit/status.h"
+#include "mgccomp/lease.h"
 
 enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000, STATUS_SOURCES = 32 };
 
@@ -41,6 +42,7 @@ struct look {
     size_t source_count;
     struct seen_room *rooms; /* room for STATUS_ROOMS, or NULL: not wanted */
     size_t room_count;
+    struct lease_seen leader; /* services: the archiver */
     int64_t disk_free;
     char unknown[300]; /* why the verdict is UNKNOWN, or "" */
     char disagreement[300];

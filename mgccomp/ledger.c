@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/kept.h"
+#include "mgccomp/lease.h"
 #include "mgccomp/ledger_private.h"
 
 #include <string.h>
@@ -232,13 +233,13 @@ int ledger_retire(struct staging *st, struct slice name, struct slice reason, st
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 
-/* One statement that must touch a row, in a transaction of its own. */
+/* The leader's: one statement that must touch a row, in a transaction of its own. */
 static int change(struct staging *st, const char *sql, const struct db_value *args, size_t n,
                   struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t changed = 0;
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     if (rc == 0)
         rc = db_run(t.db, sql, args, n, &changed, e);
     if (rc == 0 && changed == 0)
@@ -296,6 +297,18 @@ int ledger_instance_state(struct staging *st, int64_t instance, const char *stat
                   e);
 }
 
+int ledger_instance_mended(struct staging *st, int64_t instance, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int rc = staging_begin(st, &t, e);
+    if (rc == 0)
+        rc = db_run(t.db,
+                    "UPDATE instance SET state = 'active', last_error = NULL, next_try_us = 0"
+                    " WHERE id = $1 AND state = 'failed'",
+                    DB_ARGS(DB_I(instance)), NULL, e);
+    return rc == 0 ? staging_commit(&t, e) : rc;
+}
+
 /* What it verified so far was not read back to the last byte, whatever the module can now. */
 static int full_from_now(struct db *db, int64_t instance, struct err *e)
 {
@@ -311,7 +324,7 @@ int ledger_instance_readback(struct staging *st, int64_t instance, int32_t readb
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t before = 0;
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     /* It decides what may be deleted, so the sweep must see it before its next step. */
     if (rc == 0)
         rc = staging_lock_gate(&t, e);

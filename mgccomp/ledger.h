@@ -5,6 +5,9 @@
  * archiver, the sweep and status.
  *
  * An instance has at most one batch that is not verified; it cuts the next one afterwards.
+ *
+ * What the archiver alone changes it changes under its lease (mgccomp/lease.h), or ERR_STOPPED:
+ * from ledger_instance_state on to ledger_failed.
  */
 #ifndef MGCCOMP_LEDGER_H
 #define MGCCOMP_LEDGER_H
@@ -57,6 +60,8 @@ int ledger_resume(struct staging *st, struct slice name, struct err *e);
  * paused. */
 int ledger_instance_state(struct staging *st, int64_t instance, const char *state, struct slice why,
                           struct err *e);
+/* A person has mended a failed one, which a restart says: it is active. Needs no lease. */
+int ledger_instance_mended(struct staging *st, int64_t instance, struct err *e);
 /* What the module says now about its read-back: an update may change it. */
 int ledger_instance_readback(struct staging *st, int64_t instance, int32_t readback, struct err *e);
 

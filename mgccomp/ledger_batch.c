@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/kept.h"
+#include "mgccomp/lease.h"
 #include "mgccomp/ledger.h"
 #include "mgccomp/ledger_private.h"
 
@@ -175,7 +176,7 @@ int ledger_settle(struct staging *st, const struct ledger_batch *b, int64_t firs
     int64_t now = 0;
     struct slice reason = ledger_reason(text, sizeof text, note);
     OWN(own_staging_txn) struct staging_txn t = {0};
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     if (rc == 0)
         rc = settled_before(t.db, b, first, last, slice_of(verdict), e);
     if (rc != 0)
@@ -312,7 +313,7 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
     int64_t now = 0;
     bool allowed = false;
     OWN(own_staging_txn) struct staging_txn t = {0};
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     if (rc == 0)
         rc = batch_state_is(t.db, b, old, e);
     for (size_t i = 0; rc == 0 && i < sizeof before / sizeof before[0]; i++)
@@ -348,7 +349,7 @@ int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t changed = 0;
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     if (rc == 0)
         rc = db_run(t.db,
                     "UPDATE batch SET attempts = attempts + 1 WHERE id = $1 AND state = 'frozen'",

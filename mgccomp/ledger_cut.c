@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "mgccomp/lease.h"
 #include "mgccomp/ledger.h"
 #include "mgccomp/ledger_private.h"
 
@@ -393,7 +394,7 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
     bool moved = false;
     if (!c || !b)
         return err_memory(e, "cutting a batch");
-    int rc = staging_begin(st, &t, e);
+    int rc = lease_begin(st, &t, e);
     /* The sweep does not wait for an instance that is not required: not while this looks, either.
      */
     if (rc == 0 && !i->required)

@@ -7,6 +7,7 @@
  *   capture   position, stream, record, presence, incident (opens), totals, source,
  *             tally captured/duplicates
  *   archiver  instance, cursor, batch, batch_range, settlement, archived
+ *   lease     whoever archives and deletes: archiver and sweep of one process
  *   sweep     gate, deleted, record (deletes), kept, instance (missed), tally deleted
  */
 #include "mgccomp/schema.h"
@@ -110,6 +111,10 @@
     "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL,"            \
     " released BIGINT NOT NULL);"                                                                  \
     "INSERT INTO gate VALUES (1, 0, 0);"                                                           \
+    /* Who may archive and delete, until when by the database's clock. process: base/process.h. */ \
+    "CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, process TEXT NOT NULL,"      \
+    " term BIGINT NOT NULL, since_us BIGINT NOT NULL, until_us BIGINT NOT NULL);"                  \
+    "INSERT INTO lease VALUES ('archiver', '', '', 0, 0, 0);"                                      \
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL);"                           \
     "INSERT INTO tally VALUES ('captured', 0), ('duplicates', 0), ('exceptions', 0),"              \
     " ('deleted', 0), ('accepted_losses', 0);"

@@ -17,6 +17,7 @@ struct staging {
     pthread_mutex_t lock;
     struct db *db; /* NULL: to be connected at the next begin */
     char *url;
+    struct staging_lease lease;
 };
 
 /* Capture appends, the sweep deletes soon after: a longer log writes a page back once for many
@@ -59,6 +60,7 @@ int staging_open(struct staging **out, const char *url, struct err *e)
         staging_close(st);
         return rc;
     }
+    st->lease.alone = db_kind(st->db) == DB_SQLITE;
     *out = st;
     return 0;
 }
@@ -71,6 +73,11 @@ void staging_close(struct staging *st)
     (void)pthread_mutex_destroy(&st->lock);
     free(st->url);
     free(st);
+}
+
+struct staging_lease *staging_lease(struct staging *st)
+{
+    return &st->lease;
 }
 
 const char *staging_url(const struct staging *st)
@@ -121,6 +128,8 @@ int staging_commit(struct staging_txn *t, struct err *e)
 {
     struct staging *st = t->st;
     int rc = db_commit(t->db, e);
+    if (rc == 0 && t->leads_until_ms)
+        atomic_store(&st->lease.until_ms, t->leads_until_ms);
     *t = (struct staging_txn){0};
     (void)pthread_mutex_unlock(&st->lock);
     return rc;

@@ -11,6 +11,8 @@
 #include "mgccomp/chain.h"
 #include "mgccomp/record.h"
 
+#include <stdatomic.h>
+
 enum staging_flag {
     STAGING_LATE = 1,       /* filled a gap */
     STAGING_UNPROVABLE = 2, /* came without sequence */
@@ -31,7 +33,8 @@ const char *staging_url(const struct staging *st);
 struct staging_txn {
     struct staging *st;
     struct db *db;
-    bool gate; /* staging_lock_gate was done */
+    bool gate;              /* staging_lock_gate was done */
+    int64_t leads_until_ms; /* of lease_begin: what its commit makes true; 0: nothing */
 };
 int staging_begin(struct staging *st, struct staging_txn *t, struct err *e);
 int staging_commit(struct staging_txn *t, struct err *e); /* as db_commit; ends t either way */
@@ -43,6 +46,16 @@ static inline void own_staging_txn(struct staging_txn *t)
 
 /* A further connection for reading, to be closed with db_close. */
 int staging_reader(struct staging *st, struct db **out, struct err *e);
+
+/* What mgccomp/lease.c keeps with the handle. */
+enum { STAGING_LEASE_HOLDER = 192 };
+struct staging_lease {
+    bool alone;                         /* SQLite: nobody else can lead */
+    char process[STAGING_LEASE_HOLDER]; /* this and what follows: within a transaction only */
+    int64_t term, ms;
+    _Atomic int64_t until_ms; /* clock_mono_ms; 0: not held */
+};
+struct staging_lease *staging_lease(struct staging *st);
 
 /* Locks the gate row for the rest of t: whatever forbids a deletion and whoever deletes does this.
  */

@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "base/stop.h"
 #include "mgccomp/kept.h"
+#include "mgccomp/lease.h"
 #include "retention/sweep_step.h"
 
 #include <inttypes.h>
@@ -60,6 +61,7 @@ struct sweep {
     pthread_t thread;
     _Atomic bool stop;
     char last_stuck[200];
+    int64_t prune_ms;
     int64_t releases, kept_ms; /* what was released, and when, as of the last look at kept ones */
 };
 
@@ -180,23 +182,37 @@ static void one_pass(struct sweep *s)
 {
     struct err e = {0};
     int64_t rows = 0;
-    if (pass(s->o.staging, s, &rows, &e) < 0)
+    int rc = pass(s->o.staging, s, &rows, &e);
+    if (rc < 0 && rc != ERR_STOPPED)
         log_error("sweep.failed", &e, "%s", "");
     else if (rows)
         log_event(LOG_INFO, "sweep.deleted", "rows=%" PRId64, rows);
 }
 
+static void prune(struct sweep *s)
+{
+    struct err e = {0};
+    if (clock_mono_ms() < s->prune_ms)
+        return;
+    s->prune_ms = clock_mono_ms() + PRUNE_EVERY_MS;
+    int rc = sweep_prune(s->o.staging, hash_age_us, &e);
+    if (rc < 0 && rc != ERR_STOPPED)
+        log_error("sweep.prune", &e, "%s", "");
+}
+
+/* The archiver of the same process takes the lease, and rings when it has it. */
+static bool leads(const struct sweep *s)
+{
+    return lease_until_ms(s->o.staging) > clock_mono_ms();
+}
+
 static void *run(void *arg)
 {
     struct sweep *s = arg;
-    int64_t prune_ms = clock_mono_ms();
     while (!stopping(s) && !stop_requested()) {
-        struct err e = {0};
-        one_pass(s);
-        if (clock_mono_ms() >= prune_ms) {
-            prune_ms = clock_mono_ms() + PRUNE_EVERY_MS;
-            if (sweep_prune(s->o.staging, hash_age_us, &e) < 0)
-                log_error("sweep.prune", &e, "%s", "");
+        if (leads(s)) {
+            one_pass(s);
+            prune(s);
         }
         if (!stopping(s))
             (void)wake_wait(s->o.archived, PAUSE_MS);

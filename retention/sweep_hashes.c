@@ -3,6 +3,7 @@
 #include "retention/sweep_hashes.h"
 
 #include "base/own.h"
+#include "mgccomp/lease.h"
 
 #include <string.h>
 
@@ -111,7 +112,7 @@ int sweep_prune(struct staging *st, int64_t age_us, struct err *e)
     do {
         OWN(own_staging_txn) struct staging_txn t = {0};
         int64_t now = 0;
-        int rc = staging_begin(st, &t, e);
+        int rc = lease_begin(st, &t, e);
         if (rc == 0)
             rc = db_now_us(t.db, &now, e);
         if (rc == 0)

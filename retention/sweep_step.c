@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/kept.h"
+#include "mgccomp/lease.h"
 #include "retention/gate.h"
 
 #include <inttypes.h>
@@ -36,7 +37,7 @@ static int begin(struct staging *st, struct staging_txn *t, struct sweep_step *s
     s->moved = 0;
     s->why = NULL;
     s->stuck = -1;
-    int rc = staging_begin(st, t, e);
+    int rc = lease_begin(st, t, e);
     if (rc == 0)
         rc = staging_lock_gate(t, e);
     if (rc == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The archiver's thread: leads while it holds the lock, looks which instances there are, lets each
+ * The archiver's thread: leads while it has the lease, looks which instances there are, lets each
  * take its next step, and sleeps until a worker, capture or the clock has something. Starting it,
  * with the rows and sections of instances, is in archiver_start.c.
  */
@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "mgccomp/drain_request.h"
+#include "mgccomp/lease.h"
 
 #include <string.h>
 
@@ -19,6 +20,8 @@ enum {
     TROUBLE_MS = 1000, /* after an error of database or machine */
     CANCEL_AFTER_MS = 7000,
     KILL_AFTER_MS = 10000,
+    RENEW_MS = LEASE_MS * 2 / 3, /* with less than that left */
+    WORKER_SLACK_MS = 1000,      /* a worker is gone so long before the lease ends */
 };
 
 /* The same trouble is said once, not at every turn. */
@@ -36,7 +39,7 @@ static void drop_runner(struct archiver *a, size_t i)
     a->runners[i] = a->runners[--a->runner_count];
 }
 
-/* Without the lock another archiver may have our batches: nothing of ours may go on. */
+/* Without the lease another archiver may have our batches: nothing of ours may go on. */
 static void stop_leading(struct archiver *a)
 {
     for (size_t i = 0; i < a->runner_count; i++)
@@ -48,17 +51,34 @@ static void stop_leading(struct archiver *a)
     a->leading = false;
 }
 
+/* Renews the lease in time and lets workers run as long as it lasts. False once it has ended. */
+static bool keep_leading(struct archiver *a)
+{
+    struct staging *st = a->context.staging;
+    struct err e = {0};
+    int64_t left = lease_until_ms(st) - clock_mono_ms();
+    if (left <= 0 || db_broken(a->context.reader))
+        return false;
+    if (left < RENEW_MS && lease_renew(st, &e) < 0)
+        trouble(a, "archiver.lease", &e);
+    int64_t until = lease_until_ms(st);
+    a->context.until_ms = until == INT64_MAX ? until : until - WORKER_SLACK_MS;
+    for (size_t i = 0; i < a->runner_count; i++)
+        runner_extend(a->runners[i], a->context.until_ms);
+    return until > clock_mono_ms();
+}
+
 static bool lead(struct archiver *a)
 {
     struct err e = {0};
-    if (a->leading && !db_broken(a->context.reader))
+    if (a->leading && keep_leading(a))
         return true;
     if (a->leading)
         log_event(LOG_WARN, "archiver.lost", "%s", "");
     stop_leading(a);
     int rc = staging_reader(a->context.staging, &a->context.reader, &e);
     if (rc == 0)
-        rc = db_lock(a->context.reader, SLICE("archiver"), &e);
+        rc = lease_take(a->context.staging, LEASE_MS, &e);
     if (rc < 0) {
         trouble(a, rc == ERR_CONFLICT ? "archiver.standby" : "archiver.database", &e);
         stop_leading(a);
@@ -68,7 +88,9 @@ static bool lead(struct archiver *a)
     a->last_trouble[0] = '\0';
     a->leading = true;
     a->look_ms = 0;
-    return true;
+    if (a->o.archived)
+        wake_ring(a->o.archived);
+    return keep_leading(a);
 }
 
 static struct runner *runner_of(struct archiver *a, int64_t instance)
@@ -150,7 +172,7 @@ static int look(struct archiver *a, struct err *e)
         rc = drain_requested(a->context.reader, clock_wall_us(), &wished, e);
     if (rc < 0)
         return rc;
-    a->context.draining = wished || atomic_load(&a->draining);
+    a->context.draining = wished;
     for (size_t i = 0; i < a->runner_count; i++)
         a->runners[i]->present = false;
     for (size_t i = 0; i < rows->n; i++) {
@@ -248,7 +270,8 @@ static void wind_down(struct archiver *a)
     int64_t began = clock_mono_ms();
     bool asked = false;
     a->context.stopping = true;
-    while (a->leading && any_busy(a) && clock_mono_ms() - began < KILL_AFTER_MS) {
+    while (a->leading && keep_leading(a) && any_busy(a) &&
+           clock_mono_ms() - began < KILL_AFTER_MS) {
         int64_t wait_ms = 100;
         if (!asked && clock_mono_ms() - began >= CANCEL_AFTER_MS) {
             asked = true;
@@ -259,6 +282,7 @@ static void wind_down(struct archiver *a)
         sleep_until_something(a, wait_ms);
     }
     stop_leading(a);
+    lease_give(a->context.staging);
 }
 
 void *archiver_run_thread(void *arg)
@@ -268,12 +292,6 @@ void *archiver_run_thread(void *arg)
         turn(a);
     wind_down(a);
     return NULL;
-}
-
-void archiver_drain(struct archiver *a, bool draining)
-{
-    atomic_store(&a->draining, draining);
-    wake_ring(&a->own);
 }
 
 void archiver_stop(struct archiver *a)

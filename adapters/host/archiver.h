@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The archiver: cuts due batches, spawns a worker process for each attempt, keeps what it settles,
- * has it read back. One thread; one active archiver for each mgccomp (lock in the database), others
- * stand by.
+ * has it read back. One thread; one active archiver for each mgccomp (mgccomp/lease.h), others
+ * stand by, and take over when its lease lapses.
  */
 #ifndef ADAPTERS_HOST_ARCHIVER_H
 #define ADAPTERS_HOST_ARCHIVER_H
@@ -35,8 +35,6 @@ struct archiver;
 int archiver_start(struct archiver **out, const struct archiver_options *o, struct err *e);
 void archiver_stop(
     struct archiver *a); /* lets workers finish within their deadline, at most 10 s */
-/* Until called with false: every instance cuts whatever there is at once. */
-void archiver_drain(struct archiver *a, bool draining);
 
 /* `holdfast worker`: started by the archiver only, speaks over descriptor 3. */
 int worker_main(int argc, char **argv);

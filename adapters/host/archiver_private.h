@@ -11,10 +11,10 @@
 
 struct archiver {
     struct archiver_options o;
-    struct runner_context context; /* its reader also holds the lock */
+    struct runner_context context;
     struct wake own;
     pthread_t thread;
-    _Atomic bool stop, draining;
+    _Atomic bool stop;
     bool leading;
     int64_t look_ms;
     struct runner *runners[LEDGER_MAX_INSTANCES];

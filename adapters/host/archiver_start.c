@@ -124,7 +124,7 @@ static int try_failed_again(const struct archiver_options *o, const struct known
         int rc = archiver_options_of(o, &k->failed[i], &options, e);
         adapter_options_free(options);
         if (rc == 0)
-            rc = ledger_instance_state(o->staging, k->failed[i].id, "active", (struct slice){0}, e);
+            rc = ledger_instance_mended(o->staging, k->failed[i].id, e);
         if (rc < 0)
             return rc;
     }

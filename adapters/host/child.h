@@ -4,6 +4,9 @@
  * and a cancel descriptor, spoken to without ever blocking, killed with everything it started.
  * Nothing that a worker does or fails to do can hold its owner.
  *
+ * It may run until a moment that is put off while its owner leads: worker_end.c ends it then, even
+ * when the owner is frozen.
+ *
  * The worker dies with the thread that started it (PR_SET_PDEATHSIG).
  */
 #ifndef ADAPTERS_HOST_CHILD_H
@@ -15,7 +18,7 @@
 #include <sys/types.h>
 
 /* Descriptors in the worker; all others are closed. */
-enum { CHILD_SOCKET = 3, CHILD_SPOOL = 4, CHILD_CANCEL = 5 };
+enum { CHILD_SOCKET = 3, CHILD_SPOOL = 4, CHILD_CANCEL = 5, CHILD_END = 6 };
 
 enum {
     CHILD_MAX_TASK = 8 << 20,     /* bytes of a message to the worker */
@@ -24,7 +27,8 @@ enum {
 
 struct child {
     pid_t pid; /* 0: none */
-    int fd, pid_fd, cancel_fd;
+    int fd, pid_fd, cancel_fd, end_fd;
+    int64_t until_ms; /* as given last */
     struct buf in, out;
     size_t taken; /* bytes of `in` that the last message held */
     bool ended;   /* the socket gives no more */
@@ -32,9 +36,12 @@ struct child {
 };
 
 void child_init(struct child *c);
-/* Runs `program worker MODULE`. spool_fd: passed on, may be -1. */
+/* Runs `program worker MODULE`. spool_fd: passed on, may be -1. until_ms: when it ends by itself
+ * (clock_mono_ms); INT64_MAX: never. */
 int child_start(struct child *c, const char *program, const char *module, int spool_fd,
-                struct err *e);
+                int64_t until_ms, struct err *e);
+/* A later end than was given before; an earlier one changes nothing. */
+void child_extend(struct child *c, int64_t until_ms);
 /* Queues a message; what does not fit into the socket now goes with child_flush. */
 int child_send(struct child *c, struct slice message, struct err *e);
 /* Writes what it can. ERR_RETRY: the worker has closed its end. */

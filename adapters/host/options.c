@@ -133,7 +133,7 @@ static int ask_once(struct adapter_options *o, const char *program, enum wire_do
     wire_task_write(&task, t);
     int rc = buf_ok(&task, "a module's options", e);
     if (rc == 0)
-        rc = child_start(&c, program, o->path, -1, e);
+        rc = child_start(&c, program, o->path, -1, INT64_MAX, e);
     if (rc == 0)
         rc = child_send(&c, buf_view(&task), e);
     if (rc == 0)

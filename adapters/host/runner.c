@@ -103,7 +103,7 @@ static int start_worker(struct runner *r, struct runner_context *c, enum wire_do
         rc = batch_spool(c->reader, &r->batch, c->scratch_dir, &spool, e);
     FAULT("spool.after");
     if (rc == 0)
-        rc = child_start(&r->child, c->program, r->options->path, spool, e);
+        rc = child_start(&r->child, c->program, r->options->path, spool, c->until_ms, e);
     if (rc < 0)
         return rc;
     r->state = what == WIRE_DELIVER ? RUNNER_DELIVERING : RUNNER_VERIFYING;
@@ -332,6 +332,11 @@ void runner_cancel(struct runner *r)
         return;
     r->cancelled = true;
     child_cancel(&r->child);
+}
+
+void runner_extend(struct runner *r, int64_t until_ms)
+{
+    child_extend(&r->child, until_ms);
 }
 
 void runner_kill(struct runner *r)

@@ -18,6 +18,7 @@ struct runner_context {
     struct staging *staging;
     struct db *reader;
     const char *program, *scratch_dir;
+    int64_t until_ms; /* no worker may run longer (clock_mono_ms) */
     bool draining, stopping;
     bool archived; /* set when a batch was verified */
 };
@@ -59,7 +60,8 @@ bool runner_busy(const struct runner *r);
 int runner_step(struct runner *r, struct runner_context *c, int64_t *wait_ms, struct err *e);
 /* Up to 2 descriptors to wait for; returns how many. */
 int runner_poll(const struct runner *r, struct pollfd p[2]);
-void runner_cancel(struct runner *r); /* asks a running worker to return soon */
+void runner_cancel(struct runner *r);                   /* asks a running worker to return soon */
+void runner_extend(struct runner *r, int64_t until_ms); /* a running worker may go on so long */
 void runner_kill(struct runner *r);
 
 #endif

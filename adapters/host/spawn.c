@@ -17,11 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HEADER = 4, FIRST_FREE = 10, CLOSE_FROM = 6 };
+enum { HEADER = 4, FIRST_FREE = 10, CLOSE_FROM = CHILD_END + 1 };
 
 void child_init(struct child *c)
 {
-    *c = (struct child){.fd = -1, .pid_fd = -1, .cancel_fd = -1};
+    *c = (struct child){.fd = -1, .pid_fd = -1, .cancel_fd = -1, .end_fd = -1};
     buf_init(&c->in, CHILD_MAX_MESSAGE + HEADER);
     buf_init(&c->out, CHILD_MAX_TASK + 2 * HEADER);
 }
@@ -37,7 +37,7 @@ struct start {
     char *argv[4];
     char *env[5]; /* two of them are for tests: base/fault.h */
     const char *program;
-    int socket_fd, spool_fd, cancel_fd, null_fd;
+    int socket_fd, spool_fd, cancel_fd, end_fd, null_fd;
     pid_t parent;
 };
 
@@ -53,7 +53,8 @@ static void become_worker(const struct start *s)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(s->null_fd, 0) < 0 || dup2(s->null_fd, 1) < 0 ||
         dup2(s->socket_fd, CHILD_SOCKET) < 0 || dup2(s->spool_fd, CHILD_SPOOL) < 0 ||
-        dup2(s->cancel_fd, CHILD_CANCEL) < 0 || close_range(CLOSE_FROM, ~0U, 0) < 0)
+        dup2(s->cancel_fd, CHILD_CANCEL) < 0 || dup2(s->end_fd, CHILD_END) < 0 ||
+        close_range(CLOSE_FROM, ~0U, 0) < 0)
         _exit(126);
     (void)execve(s->program, s->argv, s->env);
     _exit(127);
@@ -65,19 +66,20 @@ static int high_copy(int fd)
     return fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE);
 }
 
-static int fork_worker(struct child *c, struct start *s, int socket_fd, int spool_fd, int cancel_fd,
-                       struct err *e)
+static int fork_worker(struct child *c, struct start *s, struct err *e)
 {
     OWN(own_fd) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     OWN(own_fd) int high_null = high_copy(null_fd);
-    OWN(own_fd) int high_socket = high_copy(socket_fd);
-    OWN(own_fd) int high_cancel = high_copy(cancel_fd);
-    OWN(own_fd) int high_spool = high_copy(spool_fd >= 0 ? spool_fd : null_fd);
-    if (high_null < 0 || high_socket < 0 || high_cancel < 0 || high_spool < 0)
+    OWN(own_fd) int high_socket = high_copy(s->socket_fd);
+    OWN(own_fd) int high_cancel = high_copy(s->cancel_fd);
+    OWN(own_fd) int high_end = high_copy(s->end_fd);
+    OWN(own_fd) int high_spool = high_copy(s->spool_fd >= 0 ? s->spool_fd : null_fd);
+    if (high_null < 0 || high_socket < 0 || high_cancel < 0 || high_end < 0 || high_spool < 0)
         return err_errno(e, ERR_RETRY, "a worker's descriptors");
     s->null_fd = high_null;
     s->socket_fd = high_socket;
     s->cancel_fd = high_cancel;
+    s->end_fd = high_end;
     s->spool_fd = high_spool;
     s->parent = getpid();
     pid_t pid = fork();
@@ -92,7 +94,7 @@ static int fork_worker(struct child *c, struct start *s, int socket_fd, int spoo
 }
 
 int child_start(struct child *c, const char *program, const char *module, int spool_fd,
-                struct err *e)
+                int64_t until_ms, struct err *e)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -101,8 +103,9 @@ int child_start(struct child *c, const char *program, const char *module, int sp
     OWN(own_fd) int theirs = pair[1];
     /* Not a pipe: a worker that closed its end must not become a signal here. */
     OWN(own_fd) int cancel = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (cancel < 0)
-        return err_errno(e, ERR_RETRY, "a worker's cancel descriptor");
+    OWN(own_fd) int end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (cancel < 0 || end < 0)
+        return err_errno(e, ERR_RETRY, "a worker's descriptors");
     /* No environment of ours: it may hold the database's password. */
     char name[] = "holdfast";
     char word[] = "worker";
@@ -111,22 +114,40 @@ int child_start(struct child *c, const char *program, const char *module, int sp
     OWN(own_mem) char *module_arg = strdup(module);
     if (!module_arg)
         return err_memory(e, "starting a worker");
-    struct start s = {
-        .argv = {name, word, module_arg, NULL}, .env = {path, zone, NULL}, .program = program};
+    struct start s = {.argv = {name, word, module_arg, NULL},
+                      .env = {path, zone, NULL},
+                      .program = program,
+                      .socket_fd = theirs,
+                      .spool_fd = spool_fd,
+                      .cancel_fd = cancel,
+                      .end_fd = end};
     fault_environment(s.env + 2);
     buf_clear(&c->in);
     buf_clear(&c->out);
     c->taken = 0;
     c->ended = false;
     c->killed = false;
-    int rc = fork_worker(c, &s, theirs, spool_fd, cancel, e);
+    int rc = fork_worker(c, &s, e);
     if (rc < 0)
         return rc;
     c->fd = ours;
     c->cancel_fd = cancel;
+    c->end_fd = end;
     ours = -1;
     cancel = -1;
+    end = -1;
+    c->until_ms = 0;
+    child_extend(c, until_ms);
     return 0;
+}
+
+void child_extend(struct child *c, int64_t until_ms)
+{
+    if (c->end_fd < 0 || until_ms <= c->until_ms)
+        return;
+    const uint64_t more = (uint64_t)(until_ms - c->until_ms);
+    if (write(c->end_fd, &more, sizeof more) == sizeof more)
+        c->until_ms = until_ms;
 }
 
 int child_send(struct child *c, struct slice message, struct err *e)
@@ -259,6 +280,7 @@ bool child_reaped(struct child *c, char why[80])
     close_fd(&c->fd);
     close_fd(&c->pid_fd);
     close_fd(&c->cancel_fd);
+    close_fd(&c->end_fd);
     /* What was not sent yet may hold the adapter's secrets. */
     if (c->out.p)
         explicit_bzero(c->out.p, c->out.cap);

@@ -9,6 +9,7 @@
 #include "adapters/host/loader.h"
 #include "adapters/host/spool.h"
 #include "adapters/host/wire.h"
+#include "adapters/host/worker_end.h"
 #include "base/fault.h"
 #include "base/frame.h"
 #include "base/own.h"
@@ -287,6 +288,7 @@ int worker_main(int argc, char **argv)
         return MISUSED;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    worker_end_watch();
     limit_resources();
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
         return MISUSED;

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/lease.h"
 #include "tests/contract/feed.h"
 
 #include <setjmp.h>
@@ -43,6 +44,7 @@ static void open_staging(struct fixture *f)
 {
     int64_t generation = 0;
     ok(staging_open(&f->st, f->url, &f->e), &f->e);
+    ok(lease_take(f->st, LEASE_MS, &f->e), &f->e);
     ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
     ok(capture_writer_new(&f->w, f->st, generation, &f->e), &f->e);
 }
@@ -50,6 +52,7 @@ static void open_staging(struct fixture *f)
 static void close_staging(struct fixture *f)
 {
     capture_writer_free(f->w);
+    lease_give(f->st);
     staging_close(f->st);
     f->w = NULL;
     f->st = NULL;
@@ -554,7 +557,7 @@ static int steps_then_die(struct fixture *f, int64_t instance_id, int steps)
     struct ledger_batch *b = &f->batch;
     struct staging *st = NULL;
     struct err e = {0};
-    if (staging_open(&st, f->url, &e) < 0)
+    if (staging_open(&st, f->url, &e) < 0 || lease_take(st, LEASE_MS, &e) < 0)
         _exit(9);
     int rc = ledger_open_batch(st, i.id, b, &e);
     if (rc == ERR_NOT_FOUND)
@@ -571,6 +574,7 @@ static int steps_then_die(struct fixture *f, int64_t instance_id, int steps)
         if (n == 5)
             rc = ledger_batch_state(st, b, "verified", none, &e);
     }
+    lease_give(st);
     _exit(rc == 0 ? 0 : 8);
 }
 

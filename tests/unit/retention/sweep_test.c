@@ -7,6 +7,7 @@
 
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/lease.h"
 #include "retention/sweep_hashes.h"
 #include "tests/contract/feed.h"
 
@@ -44,6 +45,7 @@ static void open_staging(struct fixture *f)
 {
     int64_t generation = 0;
     ok(staging_open(&f->st, f->url, &f->e), &f->e);
+    ok(lease_take(f->st, LEASE_MS, &f->e), &f->e);
     ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
     ok(capture_writer_new(&f->w, f->st, generation, &f->e), &f->e);
 }
@@ -66,6 +68,7 @@ static int set_up(void **state)
 static void close_staging(struct fixture *f)
 {
     capture_writer_free(f->w);
+    lease_give(f->st);
     staging_close(f->st);
 }
 
@@ -445,7 +448,7 @@ static void a_kill_leaves_whole_steps(void **state)
         if (pid == 0) {
             struct staging *st = NULL;
             int64_t rows = 0;
-            if (staging_open(&st, f->url, NULL) == 0)
+            if (staging_open(&st, f->url, NULL) == 0 && lease_take(st, LEASE_MS, NULL) == 0)
                 (void)sweep_once(st, &rows, NULL);
             _exit(0);
         }

@@ -334,8 +334,8 @@ static void trouble_of_the_machine_is_shown(void **state)
     assert_int_equal(remove(path), 0);
     OWN(own_file) FILE *f = fopen(path, "w");
     assert_non_null(f);
+    rig_drain(r);
     rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
-    archiver_drain(r->archiver, true);
     rig_posts(r, &r->room, 2);
     rig_await(r, "SELECT failures FROM instance", 1);
     assert_non_null(strstr(rig_instance(r, "a").last_error, "scratch"));
@@ -386,7 +386,6 @@ static void killed_archiver(struct rig *r, int ms)
         o = rig_options(r);
         if (archiver_start(&r->archiver, &o, &e) < 0)
             _exit(1);
-        archiver_drain(r->archiver, true);
         for (;;)
             (void)poll(NULL, 0, -1);
     }
@@ -404,6 +403,7 @@ static void killed_at_any_moment_nothing_is_lost_or_doubled(void **state)
                 "[adapter b]\nmodule = plain\ndirectory = %/b\nrecords = 35\n");
     rig_posts(r, &r->room, 150);
     rig_posts(r, &r->other, 150);
+    rig_drain(r);
     rig_close(r);
     for (int i = 0; i < 6; i++)
         killed_archiver(r, 60 + rand_r(&seed) % 250);
@@ -426,14 +426,15 @@ static void one_archiver_leads_and_another_takes_over(void **state)
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT archived FROM instance", 1);
     struct archiver_options o = rig_options(r);
+    rig_ok(staging_open(&o.staging, r->url, &r->e), &r->e);
     rig_ok(archiver_start(&second, &o, &r->e), &r->e);
-    archiver_drain(second, true);
     rig_posts(r, &r->room, 5);
     rig_await(r, "SELECT archived FROM instance", 6);
     rig_stop(r);
     rig_posts(r, &r->room, 5);
     rig_await(r, "SELECT archived FROM instance", 11);
     archiver_stop(second);
+    staging_close(o.staging);
     rig_assert_output(r, "a", 11, 0);
 }
 

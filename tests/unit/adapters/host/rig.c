@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "mgccomp/drain_request.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -141,11 +142,16 @@ struct archiver_options rig_options(struct rig *r)
                                      .archived = &r->archived};
 }
 
+void rig_drain(struct rig *r)
+{
+    rig_ok(drain_request(r->st, INT64_MAX, &r->e), &r->e);
+}
+
 void rig_start(struct rig *r)
 {
     struct archiver_options o = rig_options(r);
+    rig_drain(r);
     rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
-    archiver_drain(r->archiver, true);
 }
 
 void rig_stop(struct rig *r)

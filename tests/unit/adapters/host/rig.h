@@ -37,6 +37,7 @@ void rig_plain(struct buf *conf, const char *name);
 void rig_mode(struct rig *r, const char *name, const char *mode);
 
 struct archiver_options rig_options(struct rig *r);
+void rig_drain(struct rig *r); /* from now on whatever there is is cut at once */
 void rig_start(struct rig *r); /* draining: whatever there is is cut at once */
 void rig_stop(struct rig *r);
 
