@@ -62,6 +62,28 @@ static void a_module_that_hangs_is_given_up(void **state)
     assert_non_null(strstr(r->e.text, "did not answer"));
 }
 
+static void kill_its_workers(int times)
+{
+    for (int i = 1; i <= times; i++) {
+        char marker[400];
+        (void)snprintf(marker, sizeof marker, "%s/mgc_dies.so.%d", HOLDFAST_ABI_MODULES, i);
+        FILE *f = fopen(marker, "w");
+        assert_non_null(f);
+        (void)fclose(f);
+    }
+}
+
+/* Somebody's kill says nothing of the module; a module that always kills its worker is unfit. */
+static void a_killed_worker_is_asked_again(void **state)
+{
+    struct rig *r = *state;
+    OWN(own_adapter_options) struct adapter_options *o = NULL;
+    kill_its_workers(2);
+    rig_ok(load(r, "[adapter x]\nmodule = dies\n", "x", &o), &r->e);
+    kill_its_workers(3);
+    refused(r, "dies", "ended without an answer, 3 times");
+}
+
 static void options_are_checked_with_file_and_line(void **state)
 {
     struct rig *r = *state;
@@ -250,6 +272,7 @@ int main(int argc, char **argv)
         CASE(&rig, modules_that_do_not_fit_are_refused),
         CASE(&rig, an_older_module_is_accepted),
         CASE(&rig, a_module_that_hangs_is_given_up),
+        CASE(&rig, a_killed_worker_is_asked_again),
         CASE(&rig, options_are_checked_with_file_and_line),
         CASE(&rig, what_is_written_arrives),
         CASE(&rig, commands_add_list_and_retire),
