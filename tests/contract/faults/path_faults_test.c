@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "mgccomp/drain_request.h"
 #include "mgccomp/incident.h"
+#include "mgccomp/lease.h"
 #include "mgccomp/ledger.h"
 #include "mgccomp/record_totals.h"
 #include "mgccomp/totals.h"
@@ -112,10 +113,13 @@ static void make_records(void)
 
 /* ---- the steps ---- */
 
+enum { LEASE_FOR_MS = 3600 * 1000 };
+
 static int open_staging(void *arg)
 {
     struct path *p = arg;
-    return p->st ? 0 : staging_open(&p->st, p->url, &p->e);
+    int rc = p->st ? 0 : staging_open(&p->st, p->url, &p->e);
+    return rc == 0 ? lease_take(p->st, LEASE_FOR_MS, &p->e) : rc;
 }
 
 static int name_queue(void *arg)
