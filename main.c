@@ -13,6 +13,7 @@
 #include "capture/ingest.h"
 #include "capture/ingest_check.h"
 #include "capture/queue_check.h"
+#include "capture/queue_heal.h"
 #include "chat-server/commands.h"
 #include "handles.h"
 #include "invoke.h"
@@ -72,35 +73,95 @@ static int with_staging(struct app_io *io, int argc, char **argv, staging_comman
     return run(io, st, argc, argv);
 }
 
-static int cmd_incident_list(struct app_io *io, int argc, char **argv)
+/* mgccomp's incidents and, as far as the store can be asked, the relay's. */
+static int over_incidents(struct app_io *io, int argc, char **argv,
+                          int (*run)(struct app_io *io, struct staging *st,
+                                     const struct incident_others *others, int argc, char **argv))
 {
     struct handles *h = open_handles(io);
     OWN(own_store) struct store *store = NULL;
+    struct incident_others others = {NULL, NULL};
+    struct staging *st;
     struct err e = {0};
-    bool json = io->json;
 
-    for (int i = 0; i < argc; i++)
-        json |= strcmp(argv[i], "--json") == 0;
-    int code = with_staging(io, argc, argv, incident_list_command);
-    if (code != APP_OK || json) /* as JSON they are in `status --json` */
-        return code;
-    if (handles_store_reader(h, &store, &e) || relay_incidents_print(io, store, &e))
+    if (handles_staging(h, &st, &e))
+        return app_fail(io, &e);
+    if (handles_store_reader(h, &store, &e))
         fprintf(io->err, "holdfast: the relay's own incidents can't be read: %s\n", e.text);
-    return code;
+    else
+        others = (struct incident_others){relay_incidents_each, store};
+    return run(io, st, &others, argc, argv);
+}
+
+static int cmd_incident_list(struct app_io *io, int argc, char **argv)
+{
+    return over_incidents(io, argc, argv, incident_list_command);
 }
 
 static int cmd_incident_show(struct app_io *io, int argc, char **argv)
 {
-    return with_staging(io, argc, argv, incident_show_command);
+    return over_incidents(io, argc, argv, incident_show_command);
+}
+
+static int cmd_queue_heal(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    OWN(own_store) struct store *store = NULL;
+    struct queue_heal_input in = {.kafka = h->settings->services ? &h->settings->kafka : NULL,
+                                  .store_url = h->settings->store_url};
+    struct err e = {0};
+
+    if (!h->settings->services && !h->running)
+        return err_set(&e, ERR_RETRY, "nothing runs here that could capture. Start `holdfast up`"),
+               app_fail(io, &e);
+    if (handles_staging(h, &in.staging, &e) || handles_store_reader(h, &store, &e))
+        return app_fail(io, &e);
+    in.store = store;
+    return queue_heal_command(io, &in, argc, argv);
+}
+
+/* "L4", "P4.17": the relay's, in the store. */
+static bool is_of_relay(int argc, char **argv)
+{
+    return argc > 0 && (argv[0][0] == 'L' || argv[0][0] == 'P');
 }
 
 static int cmd_incident_retry(struct app_io *io, int argc, char **argv)
 {
+    if (is_of_relay(argc, argv))
+        return cmd_queue_heal(io, 0, argv);
     return with_staging(io, argc, argv, incident_retry_command);
+}
+
+/* A refused record is accepted as the gap it leaves in mgccomp. */
+static int accept_of_relay(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    OWN(own_store) struct store *store = NULL;
+    OWN(own_db) struct db *db = NULL;
+    struct staging *st;
+    char number[24];
+    int64_t gap = 0;
+    struct err e = {0};
+
+    if (argv[0][0] == 'L')
+        return err_set(&e, ERR_CONFLICT,
+                       "incident %.40s can't be accepted: it closes once the store has sent again"
+                       " what is missing. Type: holdfast queue heal",
+                       argv[0]),
+               app_fail(io, &e);
+    if (handles_staging(h, &st, &e) || staging_reader(st, &db, &e) ||
+        handles_store_reader(h, &store, &e) || relay_incident_gap(store, db, argv[0], &gap, &e))
+        return app_fail(io, &e);
+    snprintf(number, sizeof number, "%lld", (long long)gap);
+    argv[0] = number;
+    return incident_accept_command(io, st, argc, argv);
 }
 
 static int cmd_incident_accept(struct app_io *io, int argc, char **argv)
 {
+    if (is_of_relay(argc, argv))
+        return accept_of_relay(io, argc, argv);
     return with_staging(io, argc, argv, incident_accept_command);
 }
 
@@ -111,8 +172,9 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     struct handles *h = open_handles(io);
     const char *source = NULL;
     const struct app_option options[] = {{"source", &source, NULL}, {0}};
-    struct writer *w;
-    struct relay *relay;
+    struct ingest_into into = {.store_url = h->settings->store_url};
+    struct sign_key key;
+    bool signs = false;
     struct err e = {0};
     char *copy[64];
     int operands;
@@ -124,9 +186,11 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
         return app_fail(io, &e);
     if (!source)
         return app_fail(io, (err_set(&e, ERR_CONFIG, "ingest: --source NAME is needed"), &e));
-    if (handles_relay(h, slice_of(source), &relay, &e) || handles_writer(h, &w, &e))
+    if (sources_signing_key(h->settings, slice_of(source), &key, &signs, &e) ||
+        handles_relay(h, slice_of(source), &into.relay, &e) || handles_writer(h, &into.writer, &e))
         return app_fail(io, &e);
-    return ingest_command(io, w, relay, argc, argv);
+    into.key = signs ? &key : NULL;
+    return ingest_command(io, &into, argc, argv);
 }
 
 static int cmd_source_list(struct app_io *io, int argc, char **argv)
@@ -377,6 +441,10 @@ static const struct app_command commands[] = {
      APP_REMOTE, cmd_queue_check,
      "Looks at the topic's settings, the cluster, the control topic, and in each partition at the\n"
      "record before capture's position. Exit 0: all is well; 1: each problem is a line."},
+    {"queue heal", "feed", "[--timeout DURATION]",
+     "have what capture misses sent again by the stores, and wait for it", APP_REMOTE,
+     cmd_queue_heal,
+     "Also for sources that only `holdfast ingest` feeds. Exit 0: nothing is missed any more."},
     {"queue hold", "feed", "", "capture stops reading; records wait in the queue", APP_REMOTE,
      cmd_queue_hold, NULL},
     {"queue resume", "feed", "", "capture goes on", APP_REMOTE, cmd_queue_resume, NULL},

@@ -59,7 +59,10 @@ static const struct conf_option source_options[] = {
      "How often the source writes signed control totals. Later ones are the incident `silent`."},
     {"public-key", CONF_TEXT, NULL, false, 0, 0, NULL,
      "Its Ed25519 key, 64 hexadecimal digits, as `holdfast source list` prints it there. Of the "
-     "chat server in this data folder it is known already."},
+     "chat server in this data folder, and where `key` is given, it is known already."},
+    {"key", CONF_TEXT, NULL, false, 0, 0, NULL,
+     "File in the data folder with its private key, made when it is not there. `holdfast ingest` "
+     "of this source then ends each input with signed control totals of all its records."},
     {0},
 };
 static const struct conf_option capture_options[] = {

@@ -3,11 +3,14 @@
 #include "sources.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/own.h"
 
 #include <string.h>
 #include <unistd.h>
+
+enum { SECTION = 64 };
 
 static const char key_name[] = "source.key";
 
@@ -27,21 +30,54 @@ static struct totals_source *find(struct sources *all, struct slice name)
     return NULL;
 }
 
+/* The section's name is written into section; returns the source's. */
+static struct slice name_of(const struct settings *s, struct slice title, char section[SECTION])
+{
+    (void)snprintf(section, SECTION, "source %.*s", SLICE_ARG(title));
+    struct slice uri = conf_text(s->conf, section, "uri");
+    return uri.p ? uri : title;
+}
+
+/* What the section says of a private key in our data folder. */
+static int section_key(const struct settings *s, const char *section, struct sign_key *out,
+                       bool *has, struct err *e)
+{
+    char file[64];
+    struct slice name = conf_text(s->conf, section, "key");
+    *has = name.p != NULL;
+    if (!name.p)
+        return 0;
+    if (name.n == 0 || name.p[0] == '.' || memchr(name.p, '/', name.n) ||
+        !slice_copy(name, file, sizeof file) || strcmp(file, key_name) == 0)
+        return err_set(e, ERR_CONFIG,
+                       "[%s] key must be the name of a file in the data folder, and not %s",
+                       section, key_name);
+    int rc = file_make_dirs(s->data, e);
+    return rc < 0 ? rc : sign_key_file(out, s->data, file, e);
+}
+
 static int take_section(struct loading *l, struct slice title)
 {
-    char section[64];
-    (void)snprintf(section, sizeof section, "source %.*s", SLICE_ARG(title));
-    struct slice uri = conf_text(l->s->conf, section, "uri");
-    struct slice name = uri.p ? uri : title;
+    char section[SECTION];
+    struct sign_key own_key = {{0}, {0}};
+    bool has_key = false;
+    struct slice name = name_of(l->s, title, section);
     struct totals_source *own = find(l->out, name);
     struct slice key = conf_text(l->s->conf, section, "public-key");
+    int rc = section_key(l->s, section, &own_key, &has_key, l->e);
+    if (rc < 0)
+        return rc;
+    if (has_key && (key.p || slice_is(name, l->s->pool)))
+        return err_set(l->e, ERR_CONFIG, "[%s] key: %s", section,
+                       key.p ? "public-key is given too; leave one out"
+                             : "the chat server has its own");
     int64_t cadence = conf_int(l->s->conf, section, "cadence");
     if (slice_is(name, l->s->pool))
         l->out->cadence_ms = cadence;
-    if (!own && !key.p)
+    if (!own && !key.p && !has_key)
         return slice_is(name, l->s->pool)
                    ? 0
-                   : err_set(l->e, ERR_CONFIG, "[%s] public-key is not set", section);
+                   : err_set(l->e, ERR_CONFIG, "[%s] has neither public-key nor key", section);
     if (!own && l->out->n == SOURCES_MAX)
         return err_set(l->e, ERR_CONFIG, "more than %d sources are declared", SOURCES_MAX);
     if (!own)
@@ -50,6 +86,8 @@ static int take_section(struct loading *l, struct slice title)
     own->cadence_ms = cadence;
     if (key.p && !hex_decode(key, own->public_key, sizeof own->public_key))
         return err_set(l->e, ERR_CONFIG, "[%s] public-key is not 64 hexadecimal digits", section);
+    if (has_key)
+        memcpy(own->public_key, own_key.public_key, sizeof own->public_key);
     return 0;
 }
 
@@ -85,6 +123,32 @@ int sources_load(struct sources *out, const struct settings *s, bool make_key, s
         return rc;
     conf_each_named(s->conf, "source", visit_section, &l);
     return l.rc;
+}
+
+struct key_search {
+    const struct settings *s;
+    struct slice source;
+    struct sign_key *out;
+    bool has;
+    struct err *e;
+    int rc;
+};
+
+static void visit_for_key(void *arg, struct slice title)
+{
+    struct key_search *k = arg;
+    char section[SECTION];
+    if (k->rc == 0 && !k->has && slice_eq(name_of(k->s, title, section), k->source))
+        k->rc = section_key(k->s, section, k->out, &k->has, k->e);
+}
+
+int sources_signing_key(const struct settings *s, struct slice source, struct sign_key *out,
+                        bool *has, struct err *e)
+{
+    struct key_search k = {.s = s, .source = source, .out = out, .e = e};
+    conf_each_named(s->conf, "source", visit_for_key, &k);
+    *has = k.has;
+    return k.rc;
 }
 
 /* ---- holdfast source list ---- */

@@ -21,6 +21,10 @@ struct sources {
 /* The key lies in the data folder, mode 0600. make_key: it is made when it is not there. */
 int sources_load(struct sources *out, const struct settings *s, bool make_key, struct err *e);
 
+/* The private key that the configuration gives an ingested source; *has: it gives one. */
+int sources_signing_key(const struct settings *s, struct slice source, struct sign_key *out,
+                        bool *has, struct err *e);
+
 /* `holdfast source list [--json]`: name, cadence, public key, complete to which time. */
 int source_list_command(struct app_io *io, struct handles *h, int argc, char **argv);
 

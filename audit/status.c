@@ -66,8 +66,9 @@ static void print_headline(FILE *f, const struct look *k, enum status_verdict v)
         fprintf(f, ": %s\n", k->unknown);
     else if (v == STATUS_COMPLETE)
         fprintf(f,
-                " to %s: stored %lld, captured, archived and deleted from staging; heads agree\n",
-                now, (long long)k->stored);
+                " to %s: stored %lld, captured, archived and deleted from staging; heads agree%s\n",
+                now, (long long)k->stored,
+                k->unproved ? "; the ends of other streams are not proved: see below" : "");
     else if (v == STATUS_BEHIND)
         fprintf(f, " at %s: everything is on record, not everything is archived\n", now);
     else
@@ -174,7 +175,7 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
 
 static void print_incidents(FILE *f, const struct look *k)
 {
-    char since[CLOCK_TEXT_SIZE];
+    char since[CLOCK_TEXT_SIZE], age[CLOCK_TEXT_SIZE];
 
     if (k->disagree)
         fprintf(f, "\n%s\n", k->disagreement);
@@ -182,16 +183,10 @@ static void print_incidents(FILE *f, const struct look *k)
     for (size_t i = 0; i < k->incident_count; i++) {
         const struct seen_incident *s = &k->incidents[i];
         clock_format(s->opened_us, since);
-        fprintf(f, "  %s %s", s->kind, s->place);
-        if (s->first && s->last != s->first)
-            fprintf(f, "#%lld..%lld", (long long)s->first, (long long)s->last);
-        else if (s->first)
-            fprintf(f, "#%lld", (long long)s->first);
-        fprintf(f, " since %s: %s. Type: ", since, s->detail);
-        if (s->id)
-            fprintf(f, "holdfast incident show %lld\n", (long long)s->id);
-        else
-            fprintf(f, "holdfast queue check\n");
+        age_text(k, s->opened_us, age);
+        fprintf(f, "%5s  %s %s since %.19sZ (%s)\n", s->name, s->kind, s->cited, since, age);
+        fprintf(f, "       what      %s\n       now       %s\n", s->detail, s->state);
+        fprintf(f, "       at stake  %s\n       type      %s\n", s->stake, s->command);
     }
 }
 
@@ -246,13 +241,19 @@ static void json_incidents(struct buf *b, const struct look *k)
         const struct seen_incident *s = &k->incidents[i];
         json_comma(b);
         buf_char(b, '{');
-        json_put_i64(b, "id", s->id);
+        if (s->id)
+            json_put_i64(b, "id", s->id);
+        else
+            json_put_string(b, "id", slice_of(s->name));
         json_put_string(b, "kind", slice_of(s->kind));
         json_put_string(b, "place", slice_of(s->place));
         json_put_i64(b, "first", s->first);
         json_put_i64(b, "last", s->last);
         json_time(b, "since", s->opened_us);
         json_put_string(b, "detail", slice_of(s->detail));
+        json_put_string(b, "state", slice_of(s->state));
+        json_put_string(b, "at_stake", slice_of(s->stake));
+        json_put_string(b, "command", slice_of(s->command));
         buf_char(b, '}');
     }
     buf_char(b, ']');

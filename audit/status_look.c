@@ -5,10 +5,10 @@
  */
 #include "audit/status_look.h"
 
+#include "audit/relay_incidents.h"
 #include "base/clock.h"
 #include "base/own.h"
-#include "chat-server/store/heal_store.h"
-#include "mgccomp/incident.h"
+#include "mgccomp/incident_text.h"
 #include "mgccomp/totals.h"
 
 #include <string.h>
@@ -139,6 +139,23 @@ static int take_instance(void *arg, const struct ledger_instance *i, struct err 
     return 0;
 }
 
+/* What people read; cut where it is longer than the room for it. */
+static void keep_text(char *out, size_t size, const struct incident *i, int64_t now_us,
+                      void (*say)(struct buf *b, const struct incident *i),
+                      void (*say_now)(struct buf *b, const struct incident *i, int64_t now_us))
+{
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 16 * 1024);
+    if (say)
+        say(&b, i);
+    else
+        say_now(&b, i, now_us);
+    size_t n = b.n < size ? b.n : size - 1;
+    while (n < b.n && n > 0 && ((unsigned char)b.p[n] & 0xC0) == 0x80)
+        n--; /* not within a character */
+    (void)snprintf(out, size, "%.*s", (int)n, b.p ? b.p : "");
+}
+
 static int take_incident(void *arg, const struct incident *i, struct err *e)
 {
     struct look *k = ((struct looking *)arg)->look;
@@ -149,10 +166,18 @@ static int take_incident(void *arg, const struct incident *i, struct err *e)
     struct seen_incident *s = &k->incidents[k->incident_count++];
     *s = (struct seen_incident){
         .id = i->id, .first = i->first, .last = i->last, .opened_us = i->opened_us};
+    if (i->elsewhere)
+        snprintf(s->name, sizeof s->name, "%s", i->elsewhere);
+    else
+        snprintf(s->name, sizeof s->name, "%lld", (long long)i->id);
     snprintf(s->kind, sizeof s->kind, "%s", i->kind);
     struct slice place = i->subject.p ? i->subject : i->instance.p ? i->instance : i->source;
     (void)slice_copy(place, s->place, sizeof s->place);
     (void)slice_copy(i->detail, s->detail, sizeof s->detail);
+    keep_text(s->cited, sizeof s->cited, i, k->now_us, incident_put_place, NULL);
+    keep_text(s->state, sizeof s->state, i, k->now_us, NULL, incident_put_state);
+    keep_text(s->stake, sizeof s->stake, i, k->now_us, incident_put_stake, NULL);
+    keep_text(s->command, sizeof s->command, i, k->now_us, incident_put_command, NULL);
     return 0;
 }
 
@@ -169,56 +194,6 @@ static int take_source(void *arg, struct slice source, const struct totals_known
         .complete_us = known->complete_us, .totals_us = known->totals_us, .due_us = known->due_us};
     (void)slice_copy(source, s->name, sizeof s->name);
     return 0;
-}
-
-/* The relay's own: they live in the store. */
-static struct seen_incident *relay_incident(struct look *k, const char *kind, struct slice place)
-{
-    if (k->incident_count == STATUS_INCIDENTS)
-        return NULL;
-    struct seen_incident *s = &k->incidents[k->incident_count++];
-    *s = (struct seen_incident){.id = 0};
-    snprintf(s->kind, sizeof s->kind, "%s", kind);
-    (void)slice_copy(place, s->place, sizeof s->place);
-    return s;
-}
-
-static int take_change(void *arg, const struct store_log_change *c, struct err *e)
-{
-    struct seen_incident *s =
-        relay_incident(((struct looking *)arg)->look, INCIDENT_LOG_CHANGED, c->source);
-
-    (void)e;
-    if (!s)
-        return 0;
-    s->opened_us = c->opened_us;
-    snprintf(s->detail, sizeof s->detail,
-             "partition %d of the queue was cut or made again (its offset fell from %lld to %lld);"
-             " the store sends again what capture lacks",
-             (int)c->part, (long long)c->before, (long long)c->after);
-    return 0;
-}
-
-static int take_parked(void *arg, const struct store_parked *p, struct err *e)
-{
-    struct seen_incident *s =
-        relay_incident(((struct looking *)arg)->look, INCIDENT_PARKED, p->subject);
-
-    (void)e;
-    if (!s)
-        return 0;
-    s->opened_us = p->since_us;
-    s->first = s->last = p->sequence;
-    snprintf(s->detail, sizeof s->detail, "the relay passed over it: %.*s",
-             (int)(p->reason.n > 200 ? 200 : p->reason.n), p->reason.p);
-    return 0;
-}
-
-static int look_at_relay(struct looking *l, struct err *e)
-{
-    int err = store_log_changes(l->store, false, take_change, l, e);
-
-    return err ? err : store_parked(l->store, take_parked, l, e);
 }
 
 static int count_staging(struct looking *l, struct err *e)
@@ -301,7 +276,7 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
     if (!err)
         err = look_at_behind(&l, e);
     if (!err)
-        err = look_at_relay(&l, e);
+        err = relay_incidents_each(in->store, in->staging, false, take_incident, &l, e);
     if (!err)
         err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
     if (err)

@@ -9,8 +9,10 @@
 enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000, STATUS_SOURCES = 32 };
 
 struct seen_incident {
-    int64_t id, first, last, opened_us; /* id 0: of the relay, kept in the store */
+    int64_t id, first, last, opened_us;
+    char name[48]; /* the id, or the name of one of the relay */
     char kind[24], place[200], detail[300];
+    char cited[1400], state[400], stake[240], command[240];
 };
 
 struct seen_room {

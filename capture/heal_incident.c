@@ -96,8 +96,7 @@ int heal_gap_answered(struct staging *st, struct slice source, int64_t epoch, st
     int rc = staging_begin(st, &t, e);
     if (rc == 0)
         rc = db_run(t.db,
-                    "UPDATE incident SET answer = $6,"
-                    " detail = detail || '; asked for again, its source answers: ' || $6"
+                    "UPDATE incident SET answer = $6"
                     " WHERE kind = 'gap' AND closed_us IS NULL AND answer IS NULL AND first >= $4"
                     " AND last <= $5 AND stream = (SELECT id FROM stream WHERE source = $1"
                     " AND epoch = $2 AND subject = $3)",
@@ -105,6 +104,58 @@ int heal_gap_answered(struct staging *st, struct slice source, int64_t epoch, st
                             DB_T(answer)),
                     NULL, e);
     return rc < 0 ? rc : staging_commit(&t, e);
+}
+
+int heal_gaps_again(struct staging *st, struct slice source, bool anew, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int rc = staging_begin(st, &t, e);
+    if (rc == 0)
+        rc = db_run(t.db,
+                    "UPDATE incident SET asked_us = 0, waits_us = $3, answer = NULL"
+                    " WHERE kind = 'gap' AND closed_us IS NULL AND source = $1"
+                    " AND (answer IS NULL OR $2 = 1)",
+                    DB_ARGS(DB_T(source), DB_I(anew),
+                            DB_I(clock_wall_us() + INCIDENT_WAIT_MS * INT64_C(1000))),
+                    NULL, e);
+    return rc < 0 ? rc : staging_commit(&t, e);
+}
+
+int heal_logs_again(struct staging *st, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int rc = staging_begin(st, &t, e);
+    if (rc == 0)
+        rc = db_run(t.db,
+                    "UPDATE incident SET asked_us = 1 WHERE kind = 'log-changed'"
+                    " AND closed_us IS NULL",
+                    DB_NO_ARGS, NULL, e);
+    return rc < 0 ? rc : staging_commit(&t, e);
+}
+
+int heal_work_of(struct db *db, const char *const *sources, size_t n, struct heal_work *out,
+                 struct err *e)
+{
+    OWN(own_db_rows) struct db_rows *r = NULL;
+    struct heal_work w = {0};
+    int rc = db_query(db,
+                      "SELECT kind, source, answer FROM incident WHERE closed_us IS NULL"
+                      " AND kind IN ('gap', 'log-changed')",
+                      DB_NO_ARGS, &r, e);
+    while (rc == 0 && (rc = db_rows_next(r, e)) == 1) {
+        bool log = slice_is(db_rows_slice(r, 0), INCIDENT_LOG_CHANGED);
+        bool ours = false;
+        for (size_t i = 0; i < n && !log; i++)
+            ours |= slice_is(db_rows_slice(r, 1), sources[i]);
+        w.logs += log;
+        w.gaps += !log && ours;
+        w.waiting += !log && ours && db_rows_null(r, 2);
+        w.elsewhere += !log && !ours;
+        rc = 0;
+    }
+    if (rc == 0)
+        *out = w;
+    return rc;
 }
 
 static int read_logs(struct db *db, int64_t now, struct heal_logs *out, struct err *e)

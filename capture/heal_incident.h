@@ -27,6 +27,19 @@ int heal_gaps_of(struct staging *st, struct slice source, struct heal_gaps *out,
 int heal_gap_answered(struct staging *st, struct slice source, int64_t epoch, struct slice subject,
                       int64_t first, int64_t last, struct slice answer, struct err *e);
 
+/* A person asks: those of the source that have no answer are due now; anew: the others too. */
+int heal_gaps_again(struct staging *st, struct slice source, bool anew, struct err *e);
+/* Likewise for every changed log. */
+int heal_logs_again(struct staging *st, struct err *e);
+
+/* What is open: gaps of these sources, those of them that wait for an answer, gaps of other
+ * sources, changed logs. */
+struct heal_work {
+    int64_t gaps, waiting, elsewhere, logs;
+};
+int heal_work_of(struct db *db, const char *const *sources, size_t n, struct heal_work *out,
+                 struct err *e);
+
 /* Open log-changed incidents: their partitions. */
 struct heal_log {
     int64_t id;

@@ -8,6 +8,7 @@
 #define CAPTURE_INGEST_H
 
 #include "base/app.h"
+#include "base/sign.h"
 #include "chat-server/store/relay.h"
 #include "chat-server/store/writer.h"
 
@@ -19,9 +20,16 @@ struct ingest_counts {
 int ingest_stream(struct app_io *io, struct writer *w, struct slice source, const char *name,
                   struct ingest_counts *counts, struct err *e);
 
+struct ingest_into {
+    struct writer *writer;
+    struct relay *relay;        /* services; else NULL */
+    const struct sign_key *key; /* the source's, for control totals; or NULL */
+    const char *store_url;      /* where its heads are read for them */
+};
 /* The command over an open writer; waits for relay's confirmation when there is one. argv holds
- * --source NAME and operands as the client left them; data comes from io->in. Exit 0 only when
- * every line was stored or known and the queue confirmed. */
-int ingest_command(struct app_io *io, struct writer *w, struct relay *relay, int argc, char **argv);
+ * --source NAME and operands as the client left them; data comes from io->in. With a key, signed
+ * totals of everything the source has in the store follow the input. Exit 0 only when every line
+ * was stored or known, the totals are written, and the queue confirmed. */
+int ingest_command(struct app_io *io, const struct ingest_into *into, int argc, char **argv);
 
 #endif

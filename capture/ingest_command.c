@@ -2,6 +2,7 @@
 /* `holdfast ingest`: one input, then the wait until the queue has confirmed it. */
 #include "base/stop.h"
 #include "capture/ingest.h"
+#include "chat-server/store/totals.h"
 
 #include <inttypes.h>
 
@@ -58,7 +59,18 @@ static void report(struct app_io *io, bool json, const char *name, const struct 
                       name, c->lines, c->stored, c->known, c->bad);
 }
 
-int ingest_command(struct app_io *io, struct writer *w, struct relay *relay, int argc, char **argv)
+/* One stream for all runs, so that they do not leave a stream each. */
+static int write_totals(const struct ingest_into *into, const char *source, struct err *e)
+{
+    const struct totals_options o = {.store_url = into->store_url,
+                                     .writer = into->writer,
+                                     .source = slice_of(source),
+                                     .subject = SLICE("urn:holdfast:ingest"),
+                                     .key = *into->key};
+    return totals_write_once(&o, e);
+}
+
+int ingest_command(struct app_io *io, const struct ingest_into *into, int argc, char **argv)
 {
     struct ingest_counts counts = {0};
     struct err e = {0};
@@ -67,12 +79,14 @@ int ingest_command(struct app_io *io, struct writer *w, struct relay *relay, int
     bool json = io->json;
     int rc = options(argc, argv, &source, &json, &name, &e);
     if (rc == 0)
-        rc = writer_claim(w, slice_of(source), &e);
+        rc = writer_claim(into->writer, slice_of(source), &e);
     if (rc < 0)
         return app_fail(io, &e);
-    rc = ingest_stream(io, w, slice_of(source), name, &counts, &e);
-    if (rc == 0 && relay)
-        rc = wait_for_queue(io, relay, &e);
+    rc = ingest_stream(io, into->writer, slice_of(source), name, &counts, &e);
+    if (rc == 0 && into->key)
+        rc = write_totals(into, source, &e);
+    if (rc == 0 && into->relay)
+        rc = wait_for_queue(io, into->relay, &e);
     report(io, json, name, &counts);
     if (rc < 0)
         return app_fail(io, &e);

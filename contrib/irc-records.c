@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * irc-records FILE... > records.ndjson: IRC channel logs as records for `holdfast ingest`.
- * One room a file, one record a line. The date is the file name's, times are taken as UTC; lines
- * without a time take that of the line before. The same file gives the same records.
+ * irc-records [OPTION...] FILE... > records.ndjson: IRC channel logs as records for `holdfast
+ * ingest`, or for a queue's topic. One room a file, one record a line. The date is the file name's,
+ * times are taken as UTC; lines without a time take that of the line before. The same file gives
+ * the same records.
  */
 #include "base/clock.h"
 #include "base/digest.h"
@@ -15,7 +16,13 @@
 
 enum { RECORD_MAX = 512 * 1024, TEXT_MAX = 1024, MINUTES_JITTER = 30, MINUTES_HALF_DAY = 720 };
 
+struct style {
+    const char *source; /* NULL: ingest adds it */
+    bool keyed, sequenced;
+};
+
 struct log {
+    const struct style *style;
     const char *path, *name; /* name: behind the last slash */
     char room[96];
     int64_t day_us;
@@ -23,6 +30,8 @@ struct log {
     int64_t minutes; /* since the day's begin, running on behind midnight */
     int64_t clock;   /* minutes as the last stamp said */
     int64_t bad;
+    int64_t sequence; /* of the record before */
+    uint8_t previous[SHA256_SIZE];
 };
 
 /* What a line says. */
@@ -42,12 +51,12 @@ static void uuid_of(char out[37], const char *name, int64_t number)
     uuid_from_digest(hash, out);
 }
 
-static int log_init(struct log *l, const char *path, struct err *e)
+static int log_init(struct log *l, const struct style *style, const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');
     char uuid[37];
     char midnight[24];
-    *l = (struct log){.path = path, .name = slash ? slash + 1 : path};
+    *l = (struct log){.style = style, .path = path, .name = slash ? slash + 1 : path};
     (void)snprintf(midnight, sizeof midnight, "%.10sT00:00:00Z", l->name);
     if (!clock_parse(slice_of(midnight), &l->day_us))
         return err_set(e, ERR_REJECTED, "%s: the name does not begin with a date YYYY-MM-DD", path);
@@ -217,6 +226,19 @@ static bool plain(struct slice s)
     return true;
 }
 
+/* What ingest adds to records that come without. */
+static void put_place(struct buf *b, const struct log *l)
+{
+    char previous[SHA256_HEX];
+    if (l->style->source)
+        json_put_string(b, "source", slice_of(l->style->source));
+    if (!l->style->sequenced)
+        return;
+    hex_encode(l->previous, sizeof l->previous, previous);
+    buf_format(b, ",\"epoch\":1,\"sequence\":\"%020" PRId64 "\",\"previous\":\"%s\"",
+               l->sequence + 1, previous);
+}
+
 static void put_record(struct buf *b, const struct log *l, const struct said *s)
 {
     char id[37];
@@ -225,8 +247,9 @@ static void put_record(struct buf *b, const struct log *l, const struct said *s)
     clock_format(l->day_us + l->minutes * INT64_C(60000000) + l->number, time);
     buf_format(b, "{\"specversion\":\"1.0\",\"id\":\"%s\",\"type\":\"%s\",\"time\":\"%s\"", id,
                s->type, time);
-    buf_format(b, ",\"subject\":\"%s\",\"datacontenttype\":\"application/json\",\"data\":{",
-               l->room);
+    buf_format(b, ",\"subject\":\"%s\"", l->room);
+    put_place(b, l);
+    buf_text(b, ",\"datacontenttype\":\"application/json\",\"data\":{");
     if (s->nick.p) {
         put_participant(b, s->nick);
         put_lossy(b, "name", s->nick);
@@ -236,7 +259,18 @@ static void put_record(struct buf *b, const struct log *l, const struct said *s)
     put_lossy(b, "reason", s->reason);
     if (s->has_text)
         put_text(b, s->text);
-    buf_text(b, "}}\n");
+    buf_text(b, "}}");
+}
+
+static int print_record(struct log *l, struct buf *b, struct err *e)
+{
+    if (l->style->keyed && fprintf(stdout, "%s\t", l->room) < 0)
+        return err_errno(e, ERR_RETRY, "write");
+    if (fwrite(b->p, 1, b->n, stdout) != b->n || fputc('\n', stdout) == EOF)
+        return err_errno(e, ERR_RETRY, "write");
+    l->sequence++;
+    sha256(b->p, b->n, l->previous);
+    return 0;
 }
 
 static int write_line(struct log *l, struct slice line, struct buf *b, struct err *e)
@@ -251,19 +285,17 @@ static int write_line(struct log *l, struct slice line, struct buf *b, struct er
         (void)fprintf(stderr, "%s:%" PRId64 ": %s\n", l->path, l->number, e->text);
         return 0;
     }
-    if (fwrite(b->p, 1, b->n, stdout) != b->n)
-        return err_errno(e, ERR_RETRY, "write");
-    return 0;
+    return print_record(l, b, e);
 }
 
-static int convert(const char *path, int64_t *bad, struct err *e)
+static int convert(const struct style *style, const char *path, int64_t *bad, struct err *e)
 {
     struct log l;
     OWN(own_buf) struct buf b;
     OWN(own_mem) char *line = NULL;
     size_t room = 0;
     buf_init(&b, RECORD_MAX - 1024); /* leaves room for what ingest adds */
-    int rc = log_init(&l, path, e);
+    int rc = log_init(&l, style, path, e);
     if (rc < 0)
         return rc;
     OWN(own_file) FILE *in = fopen(path, "rb");
@@ -284,16 +316,41 @@ static int convert(const char *path, int64_t *bad, struct err *e)
     return 0;
 }
 
+static const char usage[] =
+    "usage: irc-records [--source NAME] [--sequenced] [--keyed] FILE... > records.ndjson\n"
+    "  --source NAME  the records' source, for a topic; ingest adds it otherwise\n"
+    "  --sequenced    number and chain them, as a source without a store; needs --source\n"
+    "  --keyed        before each record its room and a tab, for: kcat -P -K '\\t'\n";
+
+/* Takes the options; the first file's place, or -1. */
+static int options(int argc, char **argv, struct style *style)
+{
+    int i = 1;
+    for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
+        if (strcmp(argv[i], "--keyed") == 0)
+            style->keyed = true;
+        else if (strcmp(argv[i], "--sequenced") == 0)
+            style->sequenced = true;
+        else if (strcmp(argv[i], "--source") == 0 && i + 1 < argc && argv[i + 1][0])
+            style->source = argv[++i];
+        else
+            return -1;
+    }
+    return i == argc || (style->sequenced && !style->source) ? -1 : i;
+}
+
 int main(int argc, char **argv)
 {
+    struct style style = {0};
     int64_t bad = 0;
-    if (argc < 2) {
-        (void)fprintf(stderr, "usage: irc-records FILE... > records.ndjson\n");
+    int first = options(argc, argv, &style);
+    if (first < 0) {
+        (void)fputs(usage, stderr);
         return 2;
     }
-    for (int i = 1; i < argc; i++) {
+    for (int i = first; i < argc; i++) {
         struct err e = {0};
-        int rc = convert(argv[i], &bad, &e);
+        int rc = convert(&style, argv[i], &bad, &e);
         if (rc < 0) {
             (void)fprintf(stderr, "irc-records: %s\n", e.text);
             bad++;

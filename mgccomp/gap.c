@@ -54,8 +54,9 @@ static int split_behind(struct db *db, int64_t stream, const struct gap *g, int6
     gap_object(stream, sequence + 1, object);
     return db_run(db,
                   "INSERT INTO incident (kind, object, stream, source, subject, part, first, last,"
-                  " opened_us, detail)"
-                  " SELECT kind, $2, stream, source, subject, part, $3, last, opened_us, detail"
+                  " opened_us, detail, waits_us, asked_us, answer)"
+                  " SELECT kind, $2, stream, source, subject, part, $3, last, opened_us, detail,"
+                  " waits_us, asked_us, answer"
                   " FROM incident WHERE id = $1",
                   DB_ARGS(DB_I(g->id), DB_T(slice_of(object)), DB_I(sequence + 1)), NULL, e);
 }

@@ -5,7 +5,10 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/own.h"
+#include "mgccomp/incident_private.h"
 #include "mgccomp/kept.h"
+
+#include <string.h>
 
 static struct db_value number_or_null(int64_t v, int64_t none)
 {
@@ -17,6 +20,11 @@ static struct db_value text_or_null(struct slice s)
     return s.p ? DB_T(s) : DB_N;
 }
 
+int64_t incident_waits_us(void)
+{
+    return clock_wall_us() + INCIDENT_WAIT_MS * INT64_C(1000);
+}
+
 int incident_open(struct staging_txn *t, const struct incident *i, bool *opened, struct err *e)
 {
     int64_t changed = 0;
@@ -26,14 +34,15 @@ int incident_open(struct staging_txn *t, const struct incident *i, bool *opened,
     rc = db_run(
         t->db,
         "INSERT INTO incident (kind, object, stream, source, subject, part, first, last,"
-        " batch, instance, opened_us, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        " batch, instance, opened_us, detail, waits_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
         " ON CONFLICT (kind, object) WHERE closed_us IS NULL DO NOTHING",
         DB_ARGS(DB_T(slice_of(i->kind)), DB_T(i->object), number_or_null(i->stream, 0),
                 text_or_null(i->source), text_or_null(i->subject), number_or_null(i->part, -1),
                 number_or_null(i->first, 0), number_or_null(i->last, 0), text_or_null(i->batch),
                 text_or_null(i->instance), DB_I(i->opened_us ? i->opened_us : clock_wall_us()),
-                DB_T(i->detail.p ? i->detail : SLICE(""))),
+                DB_T(i->detail.p ? i->detail : SLICE("")),
+                DB_I(strcmp(i->kind, INCIDENT_GAP) == 0 ? incident_waits_us() : 0)),
         &changed, e);
     FAULT("incident.open.after");
     if (rc < 0)
@@ -103,6 +112,8 @@ static int visit_row(const struct db_rows *r, incident_visit_fn *visit, void *ar
         .proposed_why = db_rows_slice(r, 17),
         .accepted_by = db_rows_slice(r, 18),
         .accepted_why = db_rows_slice(r, 19),
+        .waits_us = db_rows_int(r, 20),
+        .answer = db_rows_slice(r, 21),
     };
     return visit(arg, &i, e);
 }
@@ -114,7 +125,7 @@ int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, 
         db_query(db,
                  "SELECT id, kind, object, stream, source, subject, part, first, last, batch,"
                  " instance, opened_us, closed_us, closed_how, detail, proposed_us, proposed_by,"
-                 " proposed_why, accepted_by, accepted_why FROM incident"
+                 " proposed_why, accepted_by, accepted_why, waits_us, answer FROM incident"
                  " WHERE closed_us IS NULL OR $1 = 1 ORDER BY id",
                  DB_ARGS(DB_I(all ? 1 : 0)), &r, e);
     if (rc < 0)

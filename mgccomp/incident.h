@@ -21,8 +21,11 @@
 #define INCIDENT_PARKED      "parked"  /* a batch that an adapter can't deliver */
 #define INCIDENT_DAMAGED     "damaged" /* read-back found something else than was delivered */
 
+enum { INCIDENT_WAIT_MS = 30000 }; /* a store may take so long to answer for a gap */
+
 struct incident {
     int64_t id;
+    const char *elsewhere; /* its name, when it is not of mgccomp but of the relay, in the store */
     const char *kind;
     struct slice object; /* two incidents of the same kind and object are one */
     int64_t stream;      /* 0: none */
@@ -32,6 +35,8 @@ struct incident {
     struct slice batch, instance;
     int64_t opened_us, closed_us;
     struct slice closed_how, detail;
+    int64_t waits_us;    /* of a gap: until when its source's store is waited for */
+    struct slice answer; /* what that store, or the queue, said */
     /* Accepting it: who proposed it when and why, who accepted it and why. */
     int64_t proposed_us; /* 0: nobody */
     struct slice proposed_by, proposed_why, accepted_by, accepted_why;
@@ -47,11 +52,20 @@ int incident_close(struct staging_txn *t, const char *kind, struct slice object,
 typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
 
+/* Incidents that do not lie in mgccomp, for list and show. each may be NULL: there are none. */
+struct incident_others {
+    int (*each)(void *arg, struct db *staging, bool all, incident_visit_fn *visit, void *visit_arg,
+                struct err *e);
+    void *arg;
+};
+
 /* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, `accept ID --reason TEXT`, over
  * an open staging handle. accept: the second person's call closes it. retry: parked = the batch is
  * tried again; gap, log-changed = capture asks again; others say what closes them. */
-int incident_list_command(struct app_io *io, struct staging *st, int argc, char **argv);
-int incident_show_command(struct app_io *io, struct staging *st, int argc, char **argv);
+int incident_list_command(struct app_io *io, struct staging *st,
+                          const struct incident_others *others, int argc, char **argv);
+int incident_show_command(struct app_io *io, struct staging *st,
+                          const struct incident_others *others, int argc, char **argv);
 int incident_retry_command(struct app_io *io, struct staging *st, int argc, char **argv);
 int incident_accept_command(struct app_io *io, struct staging *st, int argc, char **argv);
 

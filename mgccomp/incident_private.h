@@ -5,6 +5,8 @@
 
 #include "mgccomp/incident.h"
 
+/* Until when a store that is asked now is waited for. */
+int64_t incident_waits_us(void);
 /* The one operand, a number above 0. */
 int incident_number(int operands, char **argv, int64_t *id, struct err *e);
 /* ERR_NOT_FOUND with what to type. */

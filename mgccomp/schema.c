@@ -64,8 +64,9 @@
     /* Accepting a loss: one person proposes, another one accepts. */                              \
     " proposed_us BIGINT, proposed_by TEXT, proposed_why TEXT,"                                    \
     " accepted_by TEXT, accepted_why TEXT,"                                                        \
-    /* When the source's store was last asked for what is missing, and what it said. */            \
-    " asked_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"                                           \
+    /* When the source's store was last asked for what is missing, until when its answer is */     \
+    /* waited for, and what it said. */                                                            \
+    " asked_us BIGINT NOT NULL DEFAULT 0, waits_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"       \
     "CREATE UNIQUE INDEX incident_open ON incident (kind, object) WHERE closed_us IS NULL;"        \
     /* Control totals that are not settled yet, and what is known of their sources: complete to */ \
     /* which time, when the newest totals were, when the next are due (0: stopped in order). */    \

@@ -314,6 +314,26 @@ static void send_chunk(struct relay *r)
     h->upto = s.due - 1;
 }
 
+/* What was refused once has got through: its incident closes. */
+static void unpark(struct relay *r, const struct want *w, int64_t first, int64_t last)
+{
+    struct err e = {0};
+    int64_t stream = 0;
+    int64_t n = 0;
+    int rc = store_find_stream(r->store, slice_of(r->source), w->epoch,
+                               (struct slice){w->subject, w->subject_n}, &stream, &e);
+    if (rc == 0)
+        rc = store_unpark(r->store, stream, first, last, &n, &e);
+    if (rc < 0)
+        log_error("relay.unpark", &e, "stream=%" PRId64, stream);
+    if (rc < 0 || n == 0)
+        return;
+    log_event(LOG_INFO, "relay.unparked", "stream=%" PRId64 " records=%" PRId64, stream, n);
+    relay_lock(r);
+    r->parked -= r->parked < (uint64_t)n ? r->parked : (uint64_t)n;
+    relay_unlock(r);
+}
+
 /* Every record of the chunk was reported. */
 static void judge_chunk(struct relay *r)
 {
@@ -324,6 +344,8 @@ static void judge_chunk(struct relay *r)
         h->one = h->refused;
     } else {
         struct want *w = h->first;
+        if (!refused)
+            unpark(r, w, w->first, h->upto);
         answer(r, w, w->first, h->upto, refused ? HEAL_PARKED : HEAL_SENT);
         h->sent += refused ? 0 : (uint64_t)(h->upto - w->first + 1);
         h->round_ms = clock_mono_ms();

@@ -39,10 +39,19 @@ int store_park(struct store *s, int64_t stream, int64_t sequence, struct slice r
     return rc;
 }
 
+int store_unpark(struct store *s, int64_t stream, int64_t first, int64_t last, int64_t *n,
+                 struct err *e)
+{
+    return db_run(s->db,
+                  "DELETE FROM parked WHERE stream = $1 AND sequence >= $2 AND sequence <= $3",
+                  DB_ARGS(DB_I(stream), DB_I(first), DB_I(last)), n, e);
+}
+
 int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err *e)
 {
     static const char read[] =
-        "SELECT p.stream, p.sequence, p.since_us, p.reason, s.source, s.subject FROM parked p"
+        "SELECT p.stream, p.sequence, p.since_us, p.reason, s.source, s.subject, s.epoch"
+        " FROM parked p"
         " JOIN stream s ON s.id = p.stream ORDER BY p.since_us, p.stream, p.sequence LIMIT 10000";
     OWN(own_db_rows) struct db_rows *rows = NULL;
 
@@ -58,6 +67,7 @@ int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err 
             .reason = db_rows_slice(rows, 3),
             .source = db_rows_slice(rows, 4),
             .subject = db_rows_slice(rows, 5),
+            .epoch = db_rows_int(rows, 6),
         };
         rc = visit(arg, &p, e);
     }

@@ -161,12 +161,15 @@ int store_set_relayed(struct store *s, int64_t stream, int64_t sequence, struct 
 /* A record that the queue refused twice alone, or that the store no longer holds: named here, and
  * passed over by the relay. store_park notes it and moves the stream's `relayed` in one step. */
 struct store_parked {
-    int64_t stream, sequence, since_us;
+    int64_t stream, epoch, sequence, since_us;
     struct slice source, subject, reason;
 };
 typedef int store_parked_fn(void *arg, const struct store_parked *p, struct err *e);
 int store_park(struct store *s, int64_t stream, int64_t sequence, struct slice reason,
                struct err *e);
+/* The queue took them after all; *n gets how many of first..last were parked. */
+int store_unpark(struct store *s, int64_t stream, int64_t first, int64_t last, int64_t *n,
+                 struct err *e);
 int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err *e);
 
 static inline void own_store(struct store **s)

@@ -216,13 +216,31 @@ static int take_options(struct totals *t, const struct totals_options *o, struct
     return 0;
 }
 
-int totals_start(struct totals **out, const struct totals_options *o, struct err *e)
+static int totals_new(struct totals **out, const struct totals_options *o, struct err *e)
 {
     OWN(own_totals) struct totals *t = calloc(1, sizeof *t);
     if (!t)
         return err_memory(e, "control totals");
     t->bell.fd = -1;
     int rc = take_options(t, o, e);
+    if (rc < 0)
+        return rc;
+    *out = t;
+    t = NULL;
+    return 0;
+}
+
+int totals_write_once(const struct totals_options *o, struct err *e)
+{
+    OWN(own_totals) struct totals *t = NULL;
+    int rc = totals_new(&t, o, e);
+    return rc < 0 ? rc : write_totals(t, true, e);
+}
+
+int totals_start(struct totals **out, const struct totals_options *o, struct err *e)
+{
+    OWN(own_totals) struct totals *t = NULL;
+    int rc = totals_new(&t, o, e);
     if (rc < 0)
         return rc;
     if (pthread_create(&t->thread, NULL, run, t) != 0)

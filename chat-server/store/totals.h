@@ -23,5 +23,7 @@ struct totals_options {
 struct totals;
 int totals_start(struct totals **out, const struct totals_options *o, struct err *e);
 void totals_stop(struct totals *t); /* writes the last ones; before writer_stop */
+/* Without a thread: all heads at once, as of a source that stops in order. Cadence is not used. */
+int totals_write_once(const struct totals_options *o, struct err *e);
 
 #endif

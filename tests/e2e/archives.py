@@ -55,6 +55,25 @@ def exact_text(data):
     return data["text"].encode() if "text" in data else None
 
 
+def place(record):
+    """What tells a record from others of its room: its number, else its id."""
+    return record.sequence or record.id
+
+
+class Marks:
+    """How many records each archive marks so: {"tar": {"late": 1}, ...}."""
+
+    def __init__(self):
+        self.found = {}
+
+    def add(self, archive, mark, n=1):
+        marks = self.found.setdefault(archive, {})
+        marks[mark] = marks.get(mark, 0) + n
+
+    def of(self, mark):
+        return {archive: self.found.get(archive, {}).get(mark, 0) for archive in ("tar", "xml", "mail")}
+
+
 class Expected:
     """What a producer handed over: per room the lines in order."""
 
@@ -63,21 +82,26 @@ class Expected:
         self.total = 0
 
     @staticmethod
-    def from_ndjson(path):
+    def from_ndjson(path, keyed=False):
+        """Ingest adds members before the closing brace; what goes straight into the topic, behind its key, is
+        kept to the last byte."""
         self = Expected()
         with open(path, "rb") as f:
             for line in f:
                 line = line.rstrip(b"\n")
+                if keyed:
+                    line = line[line.index(b"\t") + 1:]
                 event = json.loads(line)
+                kept = line if keyed else line[:-1]
                 self.rooms.setdefault(event["subject"], []).append(
-                    (event["id"], hashlib.sha256(line[:-1]).digest(), len(line) - 1))
+                    (event["id"], hashlib.sha256(kept).digest(), None if keyed else len(kept)))
                 self.total += 1
         return self
 
 
 # ---- the archives ----
 
-def read_tar(folder):
+def read_tar(folder, marks=None):
     """Yields (file, member, record) of every archive, oldest first; checks what the manifest says."""
     for name in sorted(os.listdir(folder)):
         check(name.endswith(".tar.zst"), "left over in the tar folder: %s", name)
@@ -95,18 +119,28 @@ def read_tar(folder):
                     check(content.endswith(b"\n"), "%s: %s does not end with a line end", name, member.name)
         check(pipe.wait() == 0, "%s: zstd failed", name)
         check(manifest is not None, "%s has no manifest", name)
+        for member in json.loads(manifest)["members"] if marks else ():
+            for mark in ("late", "unprovable", "fork", "repeat"):
+                marks.add("tar", mark, member.get(mark, 0))
         for member, digest in digests.items():
             if member not in ("manifest.json",):
                 check(digest.encode() in manifest, "%s: the manifest does not know %s", name, member)
 
 
-def read_xml_document(path):
+def note_flags(marks, el, prefix):
+    for mark in ("late", "unprovable", "fork", "repeat"):
+        if marks and el.get(prefix + mark) == "true":
+            marks.add("xml", mark)
+
+
+def read_xml_document(path, marks=None):
     """(index, room, sequence, sha, content bytes or None, kind) of every message and record of one document."""
     name, found, room = os.path.basename(path), [], None
     for event, el in ET.iterparse(path, events=("start", "end")):
         if event == "start" and el.tag == "Channel":
             room = el.get("uri")
         if event == "end" and el.tag == "Message" and el.get(HF + "sha256"):
+            note_flags(marks, el, HF)
             content = el.get("content").encode()
             if el.get(HF + "bytes"):
                 content = base64.b64decode(el.get(HF + "bytes"), validate=True)
@@ -116,6 +150,7 @@ def read_xml_document(path):
             raw = el.text.encode()
             if el.get("encoding") == "base64":
                 raw = base64.b64decode(raw, validate=True)
+            note_flags(marks, el, "")
             record = Record(raw)
             check(record.sha == el.get("sha256"), "%s: %s#%d is not its hash", name, record.subject, record.sequence)
             found.append((int(el.get("index")), record.subject, record.sequence, record.sha, None, None))
@@ -124,12 +159,13 @@ def read_xml_document(path):
     return found
 
 
-def read_xml(folder):
+def read_xml(folder, marks=None):
     """Yields (file, room, sequence, sha, content, kind) in the order of the batches; kinds that the original
     has no element for stand apart in a document, their index says where they belong."""
     for name in sorted(os.listdir(folder)):
         check(name.endswith(".xml"), "left over in the XML folder: %s", name)
-        for _, *entry in sorted(read_xml_document(os.path.join(folder, name)), key=lambda entry: entry[0]):
+        for _, *entry in sorted(read_xml_document(os.path.join(folder, name), marks),
+                                key=lambda entry: entry[0]):
             yield name, *entry
 
 
@@ -149,7 +185,7 @@ def mail_bytes(path):
     return b"\n".join(lines) + b"\n\n" + body.replace(b"\r\n", b"\n")
 
 
-def read_mails(folder):
+def read_mails(folder, marks=None):
     """Returns ([records of a mail in order], repeats). The same Message-ID twice must be the same bytes."""
     seen, mails, repeats = {}, [], 0
     for name in sorted(os.listdir(folder)):
@@ -167,6 +203,9 @@ def read_mails(folder):
             if (part.get_filename() or "").endswith(".ndjson"):
                 payload = part.get_payload(decode=True)
                 records += [Record(line) for line in payload.split(b"\n") if line]
+            elif marks and part.get_content_type() == "text/plain":
+                for name, mark in (("(late)", "late"), ("(not provable)", "unprovable")):
+                    marks.add("mail", mark, part.get_content().count(name))
         mails.append(records)
     return mails, repeats
 
@@ -207,8 +246,13 @@ class Archives:
         """lost: (subject, number) of records that are gone and were accepted as gone."""
         self.lost = lost
         self.rooms = {}  # subject -> [Record] in order, from the tar
-        seen = {}
-        for file, _, r in read_tar(os.path.join(out, "tar")):
+        self.marks = Marks()
+        seen, unnumbered = {}, 0
+        for file, _, r in read_tar(os.path.join(out, "tar"), self.marks):
+            self.rooms.setdefault(r.subject, []).append(r)
+            if not r.sequence:
+                unnumbered += 1
+                continue
             key = (r.source, r.subject)
             previous = seen.get(key)
             due = previous.sequence + 1 if previous else 1
@@ -217,14 +261,15 @@ class Archives:
             check(skipped or r.previous == (previous.sha if previous else ZERO), "%s: the chain breaks at %s#%d",
                   file, r.subject, r.sequence)
             seen[key] = r
-            self.rooms.setdefault(r.subject, []).append(r)
         self.tar = sum(len(v) for v in self.rooms.values())
         self.xml = self._compare_xml(os.path.join(out, "xml"))
         self.mail, self.repeats = self._compare_mails(mails)
+        check(set(self.marks.of("unprovable").values()) == {unnumbered}, "%d records without number are marked: %s",
+              unnumbered, self.marks.of("unprovable"))
 
     def _compare_xml(self, folder):
         place, count = {}, 0
-        for file, room, sequence, digest, content, kind in read_xml(folder):
+        for file, room, sequence, digest, content, kind in read_xml(folder, self.marks):
             known = self.rooms.get(room)
             i = place.get(room, 0)
             check(known and i < len(known), "%s: %s#%d is not in the tar", file, room, sequence)
@@ -239,19 +284,19 @@ class Archives:
         return count
 
     def _compare_mails(self, folder):
-        mails, repeats = read_mails(folder)
+        mails, repeats = read_mails(folder, self.marks)
         found = {}
         for records in mails:
             for before, after in zip(records, records[1:]):
-                check(after.sequence == before.sequence + 1 or (after.subject, after.sequence - 1) in self.lost,
-                      "a mail about %s is out of order", after.subject)
+                check(not after.sequence or after.sequence == before.sequence + 1
+                      or (after.subject, after.sequence - 1) in self.lost, "a mail about %s is out of order",
+                      after.subject)
             for r in records:
-                check((r.subject, r.sequence) not in found, "%s#%d is in two mails", r.subject, r.sequence)
-                found[(r.subject, r.sequence)] = r.sha
+                check((r.subject, place(r)) not in found, "%s#%s is in two mails", r.subject, place(r))
+                found[(r.subject, place(r))] = r.sha
         for subject, records in self.rooms.items():
             for r in records:
-                check(found.pop((subject, r.sequence), None) == r.sha, "%s#%d is not in the mails", subject,
-                      r.sequence)
+                check(found.pop((subject, place(r)), None) == r.sha, "%s#%s is not in the mails", subject, place(r))
         check(not found, "mails hold what the tar does not: %s", list(found)[:3])
         return sum(len(r) for r in mails), repeats
 

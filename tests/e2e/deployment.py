@@ -51,7 +51,7 @@ def peak_mib(pid):
 
 class Deployment:
     def __init__(self, kind, program, keep=None, mail="smtp", interval="1m", adapters=("xml", "tar", "mail"),
-                 brokers=1):
+                 brokers=1, more=()):
         assert kind in ("embedded", "services"), kind
         self.kind = kind
         self.program = os.path.abspath(program)
@@ -60,6 +60,7 @@ class Deployment:
         self.interval = interval
         self.adapters = adapters
         self.brokers = brokers
+        self.more = more  # lines of configuration
         self.queue = "kafka" if brokers == 1 else "kafka-cluster"
         self.dir = tempfile.mkdtemp(prefix="hf-e2e.")
         self.data = os.path.join(self.dir, "data")
@@ -120,7 +121,7 @@ class Deployment:
             else:
                 lines += ["module = " + name, "directory = " + os.path.join(self.out, name)]
         with open(os.path.join(self.data, "holdfast.conf"), "w") as f:
-            f.write("\n".join(lines) + "\n")
+            f.write("\n".join([*lines, *self.more]) + "\n")
 
     # ---- our processes ----
 

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "capture/ingest.h"
+#include "mgccomp/record_totals.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@ struct fixture {
     char dir[64], url[128];
     struct writer *w;
     struct app_io io;
+    const struct sign_key *key;
     char *out, *err;
     size_t out_n, err_n;
     struct err e;
@@ -64,7 +66,8 @@ static int ingest(struct fixture *f, struct slice text)
     rewind(f->io.out);
     rewind(f->io.err);
     f->io.in = in;
-    int code = ingest_command(&f->io, f->w, NULL, 2, argv);
+    const struct ingest_into into = {.writer = f->w, .key = f->key, .store_url = f->url};
+    int code = ingest_command(&f->io, &into, 2, argv);
     (void)fflush(f->io.out);
     (void)fflush(f->io.err);
     return code;
@@ -184,13 +187,76 @@ static void nothing_is_nothing(void **state)
     assert_said(f->out, "0 lines: 0 stored");
 }
 
+/* The newest record of totals, and how many there are. */
+struct newest {
+    struct buf raw;
+    int n;
+};
+
+static int take_totals(void *arg, const struct store_row *row, struct err *e)
+{
+    struct newest *t = arg;
+    (void)e;
+    if (row->kind != RECORD_TOTALS)
+        return 0;
+    t->n++;
+    buf_clear(&t->raw);
+    buf_slice(&t->raw, row->raw);
+    return 0;
+}
+
+/* Judges the newest totals; returns how many records of the rooms they name. */
+static int64_t totalled(struct fixture *f, const struct newest *t)
+{
+    OWN(own_json_doc) struct json_doc *doc = json_doc_new();
+    struct totals_head head;
+    struct totals_line line;
+    struct record r;
+    struct slice rest;
+    int64_t records = 0;
+    ok(record_decode(doc, buf_view(&t->raw), &r, &f->e), &f->e);
+    assert_true(slice_is(r.source, "urn:other"));
+    assert_true(totals_signed_by(r.data, f->key->public_key));
+    ok(totals_read_head(json_string(r.data, "statement"), &head, &rest, &f->e), &f->e);
+    assert_int_equal(head.next_us, 0);
+    assert_true(head.last);
+    while (totals_next_line(&rest, &line, &f->e) == 1)
+        records += slice_starts(line.subject, "room ") ? line.sequence : 0;
+    return records;
+}
+
+static void each_input_ends_in_signed_totals(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t secret[SIGN_KEY_SIZE] = {7};
+    struct sign_key key;
+    OWN(own_store) struct store *s = NULL;
+    OWN(own_buf) struct buf b;
+    struct newest t = {.n = 0};
+    buf_init(&b, 65536);
+    buf_init(&t.raw, 1 << 20);
+    ok(sign_key_from(&key, secret, &f->e), &f->e);
+    f->key = &key;
+    for (int i = 0; i < 7; i++) {
+        put(&b, i, "");
+        buf_char(&b, '\n');
+        assert_int_equal(ingest(f, buf_view(&b)), APP_OK);
+    }
+    ok(store_open_reader(&s, f->url, &f->e), &f->e);
+    ok(store_read_from(s, 0, 100, 0, take_totals, &t, &f->e), &f->e);
+    assert_int_equal(t.n, 7);
+    assert_int_equal(totalled(f, &t), 7);
+    buf_done(&t.raw);
+}
+
 static void a_source_must_be_named(void **state)
 {
     struct fixture *f = *state;
     char name[] = "x.ndjson";
     char *argv[] = {name, NULL};
     f->io.in = stdin;
-    assert_int_equal(ingest_command(&f->io, f->w, NULL, 1, argv), APP_USAGE);
+    const struct ingest_into into = {.writer = f->w, .store_url = f->url};
+    assert_int_equal(ingest_command(&f->io, &into, 1, argv), APP_USAGE);
     (void)fflush(f->io.err);
     assert_said(f->err, "--source");
 }
@@ -205,6 +271,7 @@ int main(void)
         CASE(one_id_with_two_contents_is_bad),
         CASE(many_bad_lines_are_counted_not_printed),
         CASE(nothing_is_nothing),
+        CASE(each_input_ends_in_signed_totals),
         CASE(a_source_must_be_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,18 @@ static void close_one(struct fixture *f, const char *kind, struct slice object)
 
 typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
 
+static int list(struct app_io *io, struct staging *st, int argc, char **argv)
+{
+    static const struct incident_others none = {NULL, NULL};
+    return incident_list_command(io, st, &none, argc, argv);
+}
+
+static int show(struct app_io *io, struct staging *st, int argc, char **argv)
+{
+    static const struct incident_others none = {NULL, NULL};
+    return incident_show_command(io, st, &none, argc, argv);
+}
+
 static int type(struct fixture *f, command_fn *command, const char *a, const char *b)
 {
     char words[2][16];
@@ -155,17 +167,17 @@ static void one_thing_is_one_incident(void **state)
 static void the_list_cites_and_ends_in_a_command(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
     assert_string_equal(f->out, "no open incidents\n");
     (void)open_one(f, &gap);
     (void)open_one(f, &parked);
     (void)open_one(f, &unreadable);
-    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
     assert_said(f->out, "3 open incidents\n");
     assert_said(f->out, "gap         ma-chan://x/room#12..15  since ");
     assert_said(f->out, "  holdfast incident show 1\n");
     assert_said(f->out, "parked      batch b-1 of adapter tar  since ");
-    assert_said(f->out, "  holdfast incident retry 2\n");
+    assert_said(f->out, "stands until a person settles it  holdfast incident show 2\n");
     assert_said(f->out, "unreadable  partition 0 position 120  since ");
 }
 
@@ -174,11 +186,11 @@ static void closed_ones_are_shown_on_demand(void **state)
     struct fixture *f = *state;
     (void)open_one(f, &gap);
     close_one(f, INCIDENT_GAP, gap.object);
-    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
     assert_null(strstr(f->out, "gap"));
-    assert_int_equal(type(f, incident_list_command, "--all", NULL), APP_OK);
+    assert_int_equal(type(f, list, "--all", NULL), APP_OK);
     assert_said(f->out, "closed: it was mended");
-    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
+    assert_int_equal(type(f, show, "1", NULL), APP_OK);
     assert_said(f->out, "incident 1: gap, closed");
 }
 
@@ -191,24 +203,30 @@ static void json_has_the_same_facts(void **state)
     int64_t last = 0;
     (void)open_one(f, &gap);
     (void)open_one(f, &unreadable);
-    assert_int_equal(type(f, incident_list_command, "--json", NULL), APP_OK);
+    assert_int_equal(type(f, list, "--json", NULL), APP_OK);
     ok(json_parse(d, slice_of(f->out), &limits, &root, &f->e), &f->e);
     const struct json *list = json_get(root, "incidents");
     assert_int_equal(list->count, 2);
     assert_true(slice_is(json_string(list->child, "subject"), "ma-chan://x/room"));
     assert_true(json_i64(list->child, "last", &last));
     assert_int_equal(last, 15);
-    assert_true(slice_is(json_string(list->child, "command"), "holdfast incident show 1"));
+    assert_true(slice_is(json_string(list->child, "command"),
+                         "holdfast queue heal, or holdfast incident accept 1 --reason TEXT, by two"
+                         " people, if it can't be mended"));
+    assert_true(slice_is(json_string(list->child, "at_stake"),
+                         "4 records of this room are not archived and may be lost; until it closes"
+                         " nothing more of this room is deleted from mgccomp"));
 }
 
 static void wrong_words_are_refused(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(type(f, incident_show_command, "9", NULL), APP_FAILED);
+    assert_int_equal(type(f, show, "9", NULL), APP_FAILED);
     assert_said(f->err, "there is no incident 9");
-    assert_int_equal(type(f, incident_show_command, "x", NULL), APP_USAGE);
-    assert_int_equal(type(f, incident_show_command, NULL, NULL), APP_USAGE);
-    assert_int_equal(type(f, incident_list_command, "--al", NULL), APP_USAGE);
+    assert_int_equal(type(f, show, "x", NULL), APP_FAILED);
+    assert_said(f->err, "there is no incident x");
+    assert_int_equal(type(f, show, NULL, NULL), APP_USAGE);
+    assert_int_equal(type(f, list, "--al", NULL), APP_USAGE);
     assert_int_equal(type(f, incident_retry_command, "9", NULL), APP_FAILED);
     (void)open_one(f, &unreadable);
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_FAILED);
@@ -223,8 +241,8 @@ static void a_gap_is_asked_for_again(void **state)
     (void)open_one(f, &gap);
     ok(db_open(&db, f->url, 0, &f->e), &f->e);
     ok(db_script(db, "UPDATE incident SET asked_us = 77, answer = 'not held'", &f->e), &f->e);
-    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
-    assert_said(f->out, "holdfast incident retry 1");
+    assert_int_equal(type(f, show, "1", NULL), APP_OK);
+    assert_said(f->out, "type     holdfast queue heal, or holdfast incident accept 1");
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
     assert_said(f->out, "asked for again");
     ok(db_int(db,
@@ -233,6 +251,72 @@ static void a_gap_is_asked_for_again(void **state)
               DB_NO_ARGS, 0, &n, &f->e),
        &f->e);
     assert_int_equal(n, 1);
+}
+
+static void set(struct fixture *f, const char *column)
+{
+    OWN(own_db) struct db *db = NULL;
+    char text[160];
+    (void)snprintf(text, sizeof text, "UPDATE incident SET %s", column);
+    ok(db_open(&db, f->url, 0, &f->e), &f->e);
+    ok(db_script(db, text, &f->e), &f->e);
+}
+
+static void a_gap_waits_for_its_store_then_stands(void **state)
+{
+    struct fixture *f = *state;
+    (void)open_one(f, &gap);
+    assert_int_equal(type(f, show, "1", NULL), APP_OK);
+    assert_said(f->out,
+                "state    asked for: the answer of the source's store is waited for until 2");
+    assert_said(f->out, "at stake 4 records of this room are not archived and may be lost");
+    set(f, "waits_us = 1");
+    assert_int_equal(type(f, show, "1", NULL), APP_OK);
+    assert_said(f->out, "state    stands: no store has answered");
+    set(f, "answer = 'the store does not hold it'");
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
+    assert_said(f->out, "the source's store answers: the store does not hold it");
+    assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
+    assert_said(f->out, "is waited for until 2");
+}
+
+static int one_other(void *arg, struct db *staging, bool all, incident_visit_fn *visit,
+                     void *visit_arg, struct err *e)
+{
+    const struct incident i = {.kind = INCIDENT_PARKED,
+                               .elsewhere = "P4.17",
+                               .subject = SLICE("ma-chan://x/other"),
+                               .part = -1,
+                               .first = 17,
+                               .last = 17,
+                               .opened_us = 1,
+                               .answer = SLICE("too large"),
+                               .detail = SLICE("refused")};
+    (void)arg;
+    (void)staging;
+    (void)all;
+    return visit(visit_arg, &i, e);
+}
+
+static void those_of_the_relay_are_listed_with_them(void **state)
+{
+    struct fixture *f = *state;
+    const struct incident_others others = {one_other, NULL};
+    char name[] = "P4.17";
+    char *argv[] = {name, NULL};
+    (void)open_one(f, &gap);
+    rewind(f->io.out);
+    assert_int_equal(incident_list_command(&f->io, f->st, &others, 0, argv + 1), APP_OK);
+    (void)fflush(f->io.out);
+    assert_said(f->out, "2 open incidents\n");
+    assert_said(f->out, "P4.17  parked      ma-chan://x/other#17  since ");
+    assert_said(f->out, "the queue refuses it: too large");
+    rewind(f->io.out);
+    assert_int_equal(incident_show_command(&f->io, f->st, &others, 1, argv), APP_OK);
+    (void)fflush(f->io.out);
+    assert_said(f->out, "incident P4.17: parked, open");
+    assert_said(f->out, "type     holdfast queue heal\n");
 }
 
 static void a_parked_batch_is_tried_again(void **state)
@@ -272,7 +356,7 @@ static void a_loss_is_accepted_by_two_people(void **state)
     assert_int_equal(accept(f, 61001, "1", "the disk is gone"), APP_OK);
     assert_said(f->out, "4 records lost). Another person must type: holdfast incident accept 1");
     assert_int_equal(losses(f), 0);
-    assert_int_equal(type(f, incident_list_command, NULL, NULL), APP_OK);
+    assert_int_equal(type(f, list, NULL, NULL), APP_OK);
     assert_said(f->out, "1 open incident\n");
     assert_said(f->out, "proposed to be accepted");
     assert_int_equal(accept(f, 61001, "1", "I am sure"), APP_FAILED);
@@ -283,11 +367,11 @@ static void a_loss_is_accepted_by_two_people(void **state)
     assert_int_equal(losses(f), 4);
     assert_int_equal(accept(f, 61001, "1", "again"), APP_FAILED);
     assert_said(f->err, "closed already");
-    assert_int_equal(type(f, incident_show_command, "1", NULL), APP_OK);
+    assert_int_equal(type(f, show, "1", NULL), APP_OK);
     assert_said(f->out, "accepted by user id 0 (root), proposed by user id 61001");
     assert_said(f->out, "user id 61001: the disk is gone");
     assert_said(f->out, "accepted by user id 0 (root): seen");
-    assert_int_equal(type(f, incident_show_command, "1", "--json"), APP_OK);
+    assert_int_equal(type(f, show, "1", "--json"), APP_OK);
     assert_said(f->out, "\"accepted_why\":\"seen\"");
 }
 
@@ -310,10 +394,16 @@ int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(one_thing_is_one_incident),        CASE(the_list_cites_and_ends_in_a_command),
-        CASE(closed_ones_are_shown_on_demand),  CASE(json_has_the_same_facts),
-        CASE(wrong_words_are_refused),          CASE(a_parked_batch_is_tried_again),
-        CASE(a_loss_is_accepted_by_two_people), CASE(what_must_be_mended_is_not_accepted),
+        CASE(one_thing_is_one_incident),
+        CASE(the_list_cites_and_ends_in_a_command),
+        CASE(closed_ones_are_shown_on_demand),
+        CASE(json_has_the_same_facts),
+        CASE(wrong_words_are_refused),
+        CASE(a_gap_waits_for_its_store_then_stands),
+        CASE(those_of_the_relay_are_listed_with_them),
+        CASE(a_parked_batch_is_tried_again),
+        CASE(a_loss_is_accepted_by_two_people),
+        CASE(what_must_be_mended_is_not_accepted),
         CASE(a_gap_is_asked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
