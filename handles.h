@@ -18,6 +18,7 @@ struct handles {
     struct settings *settings;
     bool running; /* the parts below belong to `up` or a service; else to this command */
     int lock_fd;  /* -1: not held */
+    int64_t started_ms, started_free; /* a service: disk space at its start */
     struct staging *staging;
     struct writer *writer;
     struct relay *relay;

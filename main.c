@@ -56,7 +56,9 @@ static int cmd_status(struct app_io *io, int argc, char **argv)
         .capture_problem = h->capture ? capture.problem : NULL,
         .relay_problem = h->relay ? relay.problem : NULL,
         .capture_held = capture.held,
-        .data = h->settings->data,
+        .limit = &h->settings->limit,
+        .started_ms = h->started_ms,
+        .started_free = h->started_free,
     };
     return status_command(io, &in, argc, argv);
 }
@@ -172,7 +174,7 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     struct handles *h = open_handles(io);
     const char *source = NULL;
     const struct app_option options[] = {{"source", &source, NULL}, {0}};
-    struct ingest_into into = {.store_url = h->settings->store_url};
+    struct ingest_into into = {.limit = &h->settings->limit, .store_url = h->settings->store_url};
     struct sign_key key;
     bool signs = false;
     struct err e = {0};
@@ -464,8 +466,11 @@ static const struct app_command commands[] = {
      APP_REMOTE, cmd_adapter_retire, NULL},
 
     {"chat", "chat", "NAME [ROOM]", "chat as a user, line by line", APP_LOCAL, cmd_chat, NULL},
-    {"room add", "chat", "NAME [--description TEXT] [--members USER,...]", "make a room",
-     APP_REMOTE, cmd_room_add, NULL},
+    {"room add", "chat", "NAME [--description TEXT] [--members USER,...] [--recorded store|queue]",
+     "make a room", APP_REMOTE, cmd_room_add,
+     "--recorded queue: what happens in the room is answered and shown only once the queue has\n"
+     "confirmed the record. While it does not, posts, joins and history there get 503, and other\n"
+     "rooms go on. In the embedded set-up the store's table is the queue: both are the same."},
     {"room list", "chat", "[--json]", "the rooms", APP_REMOTE, cmd_room_list, NULL},
     {"user add", "chat", "NAME [--name DISPLAY]", "make a user", APP_REMOTE, cmd_user_add, NULL},
     {"user list", "chat", "[--json]", "the users", APP_REMOTE, cmd_user_list, NULL},

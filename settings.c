@@ -29,6 +29,13 @@ static const struct conf_option store_options[] = {
      "How many records may wait in the store for the queue, or for capture in the embedded set-up, "
      "before posts, joins and history are refused with 503. Leaves, sign-outs and the ends of "
      "sessions are recorded all the same."},
+    {"reserve", CONF_SIZE, "64MiB", false, 0, INT64_C(1) << 50, NULL,
+     "Free space of the data folder's disk below which posts, joins, history and other products' "
+     "records are refused; what is left is for leaves, sign-outs and the ends of sessions. 0: "
+     "none."},
+    {"queue-wait", CONF_DURATION, "10s", false, 100, 25000, NULL,
+     "Services: how long an act in a room with `--recorded queue` waits for the queue to confirm "
+     "its record, before the answer is 503."},
     {0},
 };
 static const struct conf_option mgccomp_options[] = {
@@ -186,7 +193,10 @@ static int read_values(struct settings *s, struct err *e)
     s->pool = conf_text(s->conf, "chat-server", "pool").p;
     s->batch_records = conf_int(s->conf, "capture", "batch-records");
     s->batch_bytes = conf_int(s->conf, "capture", "batch-bytes");
-    s->store_limit = conf_int(s->conf, "store", "limit");
+    s->limit = (struct store_limit){.records = conf_int(s->conf, "store", "limit"),
+                                    .reserve = conf_int(s->conf, "store", "reserve"),
+                                    .folder = s->data};
+    s->queue_wait_ms = conf_int(s->conf, "store", "queue-wait");
     s->kafka.brokers = conf_text(s->conf, "kafka", "brokers").p;
     s->kafka.topic = conf_text(s->conf, "kafka", "topic").p;
     s->kafka.group = conf_text(s->conf, "kafka", "group").p;

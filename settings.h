@@ -5,6 +5,7 @@
 
 #include "base/conf.h"
 #include "base/kafka.h"
+#include "chat-server/store/limit.h"
 
 extern const struct conf_section settings_sections[];
 
@@ -25,7 +26,8 @@ struct settings {
     char server[96]; /* "host:port" */
     const char *domain, *pool;
     int64_t batch_records, batch_bytes;
-    int64_t store_limit; /* records that may wait in the store */
+    struct store_limit limit; /* when chat is refused */
+    int64_t queue_wait_ms;
 };
 
 /* config NULL: DATA/holdfast.conf when it is there, else defaults. data NULL: [holdfast] data, else

@@ -29,9 +29,12 @@ struct wiring {
     struct control *control;
     struct totals *totals;
     struct sources sources;
+    struct record_queue queue; /* services: the relay's word */
     struct source_embedded_options embedded;
     struct queue_tidy *tidy; /* services */
-    atomic_bool capturing;   /* h->capture may be asked by the chat server */
+    int64_t disk_ms;         /* the disk was looked at */
+    bool disk_full;
+    atomic_bool capturing; /* h->capture may be asked by the chat server */
     char session[64];
     char program[SETTINGS_PATH];
 };
@@ -101,8 +104,21 @@ static uint64_t uncaptured(struct handles *h)
     return stored.stored > taken ? stored.stored - taken : 0;
 }
 
+/* Asked for each request, in the chat server's thread: the disk is looked at now and then. */
+static bool disk_is_full(struct wiring *w)
+{
+    const struct store_limit *l = &w->h->settings->limit;
+    int64_t now = clock_mono_ms();
+
+    if (now >= w->disk_ms + WATCH_MS) {
+        w->disk_ms = now;
+        w->disk_full = limit_of_disk(l, limit_disk_free(l));
+    }
+    return w->disk_full;
+}
+
 /* Posts are refused before records that only this store holds fill its disk. */
-static bool queue_is_far_behind(void *arg)
+static bool refuses(void *arg)
 {
     struct wiring *w = arg;
     struct relay_state state = {0};
@@ -111,7 +127,7 @@ static bool queue_is_far_behind(void *arg)
         relay_state(w->h->relay, &state);
     else if (atomic_load(&w->capturing))
         state.unconfirmed = uncaptured(w->h);
-    return state.unconfirmed >= (uint64_t)w->h->settings->store_limit;
+    return limit_of_records(&w->h->settings->limit, (int64_t)state.unconfirmed) || disk_is_full(w);
 }
 
 static int begin_session(struct wiring *w, struct err *e)
@@ -162,6 +178,7 @@ static int start_chat(struct wiring *w, struct err *e)
         err = relay_start(&h->relay, &r, e);
         o.stored = relay_stored;
         o.stored_arg = h->relay;
+        w->queue = (struct record_queue){relay_await, relay_forget, h->relay};
     }
     if (!err)
         err = writer_start(&h->writer, &o, e);
@@ -179,8 +196,10 @@ static int start_chat(struct wiring *w, struct err *e)
         .session = w->session,
         .store_url = s->store_url,
         .writer = h->writer,
-        .must_refuse = queue_is_far_behind,
+        .must_refuse = refuses,
         .must_refuse_arg = w,
+        .queue = s->services ? &w->queue : NULL,
+        .queue_wait_ms = s->queue_wait_ms,
     };
     return chat_server_start(&h->chat, &c, e);
 }
@@ -195,6 +214,8 @@ static int prepare(struct wiring *w, struct handles *h, struct err *e)
     if (n < 0)
         return err_errno(e, ERR_CONFIG, "path of this program");
     int err = file_make_dirs(h->settings->data, e);
+    h->started_ms = clock_mono_ms();
+    h->started_free = limit_disk_free(&h->settings->limit);
     return err ? err : handles_lock_patiently(h, LOCK_MS, e);
 }
 

@@ -154,6 +154,25 @@ static void print_leader(FILE *f, const struct look *k)
                 k->leader.holder);
 }
 
+static bool chat_refused(const struct look *k, const struct store_limit *l)
+{
+    return limit_of_records(l, k->uncaptured) || limit_of_disk(l, k->disk_free);
+}
+
+static void print_limit(FILE *f, const struct look *k, const struct store_limit *l)
+{
+    fprintf(f, "chat: %s at %lld waiting records (now %lld) or below %lld MiB of free disk (now ",
+            chat_refused(k, l) ? "POSTS ARE REFUSED" : "posts are refused", (long long)l->records,
+            (long long)k->uncaptured, (long long)(l->reserve >> 20));
+    if (k->disk_free < 0)
+        fprintf(f, "unknown)\n");
+    else if (k->disk_hours < 0)
+        fprintf(f, "%.1f GiB)\n", (double)k->disk_free / (1 << 30));
+    else
+        fprintf(f, "%.1f GiB, full in %lld h at the pace since the start)\n",
+                (double)k->disk_free / (1 << 30), (long long)k->disk_hours);
+}
+
 static void print_parts(FILE *f, const struct look *k, const struct status_input *in)
 {
     if (in->capture_problem && in->capture_problem[0])
@@ -169,7 +188,7 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
                 "not proved: %lld streams come from sources without a store here; whether their "
                 "last records arrived can't be told\n",
                 (long long)k->unproved);
-    fprintf(f, "disk: %.1f GiB free in the data folder\n", (double)k->disk_free / (1 << 30));
+    print_limit(f, k, in->limit);
     fprintf(f, "safe to restart: yes (what was answered is on disk)\n");
 }
 
@@ -330,6 +349,9 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
     json_put_i64(&b, "accepted_losses", k->losses);
     json_put_i64(&b, "heads_disagree", k->disagree);
     json_put_i64(&b, "disk_free_bytes", k->disk_free);
+    if (k->disk_hours >= 0)
+        json_put_i64(&b, "disk_full_in_hours", k->disk_hours);
+    json_put_bool(&b, "chat_refused", chat_refused(k, in->limit));
     json_put_bool(&b, "safe_to_restart", true);
     json_put_i64(&b, "unproved_streams", k->unproved);
     json_put_bool(&b, "capture_held", in->capture_held);

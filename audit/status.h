@@ -9,6 +9,7 @@
 #define AUDIT_STATUS_H
 
 #include "base/app.h"
+#include "chat-server/store/limit.h"
 #include "chat-server/store/store.h"
 #include "mgccomp/ledger.h"
 
@@ -21,7 +22,8 @@ struct status_input {
     const char *unknown;
     const char *capture_problem, *relay_problem; /* NULL: does not run in this process; "": none */
     bool capture_held;
-    const char *data; /* folder whose free space is told */
+    const struct store_limit *limit;
+    int64_t started_ms, started_free; /* disk space when this service started; 0: no service */
 };
 
 /* `holdfast status [--rooms] [--json]`. Returns the verdict as exit code, or APP_USAGE. */

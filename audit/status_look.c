@@ -12,10 +12,9 @@
 #include "mgccomp/totals.h"
 
 #include <string.h>
-#include <sys/statvfs.h>
 
 /* So many streams that are behind are looked into for their oldest record; more only count. */
-enum { BEHIND_STREAMS = 1000 };
+enum { BEHIND_STREAMS = 1000, PACE_MS = 600000 };
 
 struct behind {
     int64_t stream, sequence;
@@ -252,16 +251,25 @@ static int look_at_behind(struct looking *l, struct err *e)
     return 0;
 }
 
+static void look_at_disk(struct look *k, const struct status_input *in)
+{
+    int64_t ms = clock_mono_ms() - in->started_ms;
+
+    k->disk_free = limit_disk_free(in->limit);
+    k->disk_hours = -1;
+    int64_t used = in->started_free - k->disk_free;
+    if (in->started_ms && k->disk_free >= 0 && ms >= PACE_MS && used > 0)
+        k->disk_hours = (int64_t)((double)k->disk_free / (double)used * (double)ms / 3600000);
+}
+
 int status_look(struct look *k, const struct status_input *in, struct err *e)
 {
     OWN(own_json_doc) struct json_doc *doc = json_doc_new();
     struct looking l = {.look = k, .store = in->store, .db = in->staging, .doc = doc};
-    struct statvfs fs;
     int64_t known;
 
     k->now_us = clock_wall_us();
-    if (in->data && statvfs(in->data, &fs) == 0)
-        k->disk_free = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+    look_at_disk(k, in);
     if (!doc)
         return err_memory(e, "status");
     if (!in->store || !in->staging)

@@ -45,8 +45,9 @@ struct look {
     struct seen_room *rooms; /* room for STATUS_ROOMS, or NULL: not wanted */
     size_t room_count;
     struct lease_seen leader; /* services: the archiver */
-    int64_t disk_free;
-    char unknown[300]; /* why the verdict is UNKNOWN, or "" */
+    int64_t disk_free;        /* -1: can't be told */
+    int64_t disk_hours;       /* until it is full, at the pace since the start; -1: no telling */
+    char unknown[300];        /* why the verdict is UNKNOWN, or "" */
     char disagreement[300];
 };
 

@@ -32,7 +32,7 @@ struct line {
 
 struct ingest {
     struct app_io *io;
-    struct writer *w;
+    const struct ingest_into *into;
     struct slice source;
     const char *name;
     struct ingest_counts *counts;
@@ -109,10 +109,15 @@ static int settle(struct ingest *in, size_t n, struct err *e)
 
 static int give(struct ingest *in, struct err *e)
 {
+    const struct store_limit *limit = in->into->limit;
     size_t n = pending(in);
+    if (limit_of_disk(limit, limit_disk_free(limit)))
+        return err_set(e, ERR_RETRY,
+                       "the disk of %s has less free than [store] reserve, %" PRId64 " MiB",
+                       limit->folder, limit->reserve >> 20);
     memset(in->results, 0, n * sizeof in->results[0]);
     FAULT("ingest.group.before");
-    int rc = writer_submit_wait(in->w, in->events, n, in->results, e);
+    int rc = writer_submit_wait(in->into->writer, in->events, n, in->results, e);
     FAULT("ingest.group.after");
     return rc < 0 ? rc : settle(in, n, e);
 }
@@ -215,14 +220,14 @@ static int read_all(struct ingest *in, struct err *e)
     return rc < 0 ? rc : flush(in, e);
 }
 
-int ingest_stream(struct app_io *io, struct writer *w, struct slice source, const char *name,
-                  struct ingest_counts *counts, struct err *e)
+int ingest_stream(struct app_io *io, const struct ingest_into *into, struct slice source,
+                  const char *name, struct ingest_counts *counts, struct err *e)
 {
     OWN(own_ingest) struct ingest *in = calloc(1, sizeof *in);
     if (!in)
         return err_memory(e, name);
     in->io = io;
-    in->w = w;
+    in->into = into;
     in->source = source;
     in->name = name;
     in->counts = counts;

@@ -82,7 +82,7 @@ int ingest_command(struct app_io *io, const struct ingest_into *into, int argc, 
         rc = writer_claim(into->writer, slice_of(source), &e);
     if (rc < 0)
         return app_fail(io, &e);
-    rc = ingest_stream(io, into->writer, slice_of(source), name, &counts, &e);
+    rc = ingest_stream(io, into, slice_of(source), name, &counts, &e);
     if (rc == 0 && into->key)
         rc = write_totals(into, source, &e);
     if (rc == 0 && into->relay)

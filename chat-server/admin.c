@@ -87,22 +87,30 @@ int room_add_command(struct app_io *io, struct store *s, const char *domain, int
 {
     const char *description = "";
     const char *members = "";
-    const struct app_option options[] = {
-        {"description", &description, NULL}, {"members", &members, NULL}, {0}};
+    const char *recorded = "store";
+    const struct app_option options[] = {{"description", &description, NULL},
+                                         {"members", &members, NULL},
+                                         {"recorded", &recorded, NULL},
+                                         {0}};
     OWN(own_buf) struct buf list = {0};
     struct err e = {0};
     char uri[256];
 
     buf_init(&list, ADMIN_MAX_LIST);
     int r = one_operand(options, argc, argv,
-                        "room add NAME [--description TEXT] [--members USER,...]", &e);
+                        "room add NAME [--description TEXT] [--members USER,...]"
+                        " [--recorded store|queue]",
+                        &e);
+    bool by_queue = strcmp(recorded, "queue") == 0;
+    if (r == 0 && !by_queue && strcmp(recorded, "store") != 0)
+        r = err_set(&e, ERR_CONFIG, "--recorded is store or queue, not '%.100s'", recorded);
     if (r == 0)
         r = put_members(&list, members, domain, &e);
     if (r == 0)
         r = check_members(s, buf_view(&list), &e);
     if (r == 0)
         r = directory_add_room(s, slice_of(domain), slice_of(argv[0]), slice_of(description),
-                               buf_view(&list), uri, &e);
+                               buf_view(&list), by_queue, uri, &e);
     if (r < 0)
         return app_fail(io, &e);
     (void)fprintf(io->out, "%s\n", uri);
@@ -155,6 +163,7 @@ static int show_room(void *arg, const struct directory_room *r, struct err *e)
         json_put_string(&b, "description", r->description.p ? r->description : SLICE(""));
         json_put_string(&b, "members", r->members.p ? r->members : SLICE(""));
         json_put_bool(&b, "open", r->members.n == 0);
+        json_put_string(&b, "recorded", slice_of(r->by_queue ? "queue" : "store"));
         put_json(io, &b);
         return 0;
     }
@@ -166,7 +175,7 @@ static int show_room(void *arg, const struct directory_room *r, struct err *e)
     view_text(io->out, r->description, false);
     if (r->members.n > 0)
         (void)fprintf(io->out, "  (only %.*s)", SLICE_ARG(r->members));
-    (void)fputc('\n', io->out);
+    (void)fputs(r->by_queue ? "  recorded = queue\n" : "\n", io->out);
 
     return 0;
 }

@@ -16,6 +16,7 @@
 
 struct conn;
 struct dialog;
+struct event;
 struct reader;
 struct request;
 struct room;
@@ -39,6 +40,7 @@ enum {
     CHAT_SESSION_SECONDS = 1800,
     CHAT_SIGN_IN_MS = 30 * 1000, /* for a connection that nobody signed in on */
     CHAT_CLOSE_MS = 3 * 1000,    /* for the last answer to be taken */
+    CHAT_QUEUE_MS = 10 * 1000,   /* for the queue to confirm what must be in it */
     CHAT_STOP_MS = 10 * 1000,    /* for the leaves of everybody, at stop */
     CHAT_TICK_MS = 100,
     CHAT_RETRY_MS = 500, /* pause before a leave that failed is recorded again */
@@ -60,6 +62,8 @@ struct chat_server {
     void *must_refuse_arg;
     void (*lost_fn)(void *arg);
     void *lost_arg;
+    const struct record_queue *queue; /* NULL: what is stored is in the queue */
+    int64_t queue_wait_ms;
     int64_t session_seconds;
     int64_t sign_in_ms;
 
@@ -78,7 +82,9 @@ struct chat_server {
     size_t log_lines, log_hushed;
     struct room *rooms[CHAT_ROOM_BUCKETS];
     uint64_t last_envid;
-    size_t in_flight; /* events in the writer's hands */
+    size_t in_flight;                             /* events that are not decided */
+    struct event *unconfirmed, *last_unconfirmed; /* of rooms that wait for the queue (confirm.c) */
+    size_t overdue;                               /* of them, whose time is up */
     bool stopping;
     int64_t stop_by_ms;
     bool lost; /* another server writes this source now */

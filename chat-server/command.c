@@ -8,7 +8,7 @@
 #include "chat-server/history.h"
 #include "chat-server/join.h"
 #include "chat-server/lookup.h"
-#include "chat-server/publish.h"
+#include "chat-server/post.h"
 #include "chat-server/room.h"
 
 /* ---- replies ---- */

@@ -5,8 +5,10 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/command.h"
+#include "chat-server/confirm.h"
 #include "chat-server/publish.h"
 #include "chat-server/reader.h"
+#include "chat-server/room.h"
 #include "mgccomp/record.h"
 
 #include <stdlib.h>
@@ -181,7 +183,9 @@ static struct page *page_new(struct request *q)
 
 void history_command(struct request *q)
 {
-    OWN(own_page) struct page *p = chat_refuses(q->server) ? NULL : page_new(q);
+    const struct member *m = room_member(q->conn, slice_of(q->x.rooms[0]));
+    bool refuse = chat_refuses(q->server) || confirm_refuses(q->server, m && m->room->by_queue);
+    OWN(own_page) struct page *p = refuse ? NULL : page_new(q);
 
     /* What is said meanwhile comes after the page. */
     conn_hold(q->conn);

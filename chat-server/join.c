@@ -4,6 +4,7 @@
 
 #include "base/own.h"
 #include "chat-server/command.h"
+#include "chat-server/confirm.h"
 #include "chat-server/dialog.h"
 #include "chat-server/lookup.h"
 #include "chat-server/publish.h"
@@ -104,6 +105,29 @@ struct one_join {
     size_t i;
 };
 
+static void one_done(struct request *q)
+{
+    if (--q->waiting == 0)
+        all_decided(q);
+}
+
+/* On record and yet not joined: only a new sign-in makes it true again. */
+static void cut_off(struct request *q, size_t i)
+{
+    /* By it the leave is recorded when the connection ends. */
+    (void)room_add(q->conn, q->dialog, &q->lookup->rooms[i]);
+    conn_cut(q->conn, "disconnect");
+}
+
+static void unjoin_decided(void *arg, const struct published *p)
+{
+    OWN(own_mem) struct one_join *j = arg;
+
+    if (p->class != 0 && p->class != ERR_REJECTED)
+        cut_off(j->q, j->i);
+    one_done(j->q);
+}
+
 static void join_decided(void *arg, const struct published *p)
 {
     OWN(own_mem) struct one_join *j = arg;
@@ -111,21 +135,19 @@ static void join_decided(void *arg, const struct published *p)
     size_t i = j->i;
     const struct lookup_room *info = &q->lookup->rooms[i];
 
-    bool maybe = p->class == 0 || p->class == ERR_DOUBT || p->class == ERR_STOPPED;
-    /* Also when in doubt: a join that may be on record has its leave there. */
-    bool added =
-        maybe && room_add(q->conn, q->dialog, info->uri, info->name, info->description) != NULL;
-
     q->codes[i] = XCCOS_UNAVAILABLE;
-    if (p->class == 0 && added) {
+    if (p->class == 0 && room_add(q->conn, q->dialog, info)) {
         q->codes[i] = XCCOS_OK;
         q->fresh[i] = true;
-    } else if (maybe) {
-        /* On record and yet not joined: only a new sign-in makes it true again. */
-        conn_cut(q->conn, "disconnect");
+    } else if (p->class == ERR_AGAIN &&
+               publish_unjoin(q->conn, slice_of(info->uri), unjoin_decided, j, NULL) == 0) {
+        j = NULL;
+        return;
+    } else if (p->class == 0 || p->class == ERR_AGAIN || p->class == ERR_DOUBT ||
+               p->class == ERR_STOPPED) {
+        cut_off(q, i);
     }
-    if (--q->waiting == 0)
-        all_decided(q);
+    one_done(q);
 }
 
 static bool named_before(const struct request *q, size_t i)
@@ -146,7 +168,7 @@ static int decide(const struct request *q, size_t i, size_t more)
         return XCCOS_NO_NODE;
     if (room_member(q->conn, slice_of(q->x.rooms[i])) || named_before(q, i))
         return XCCOS_OK;
-    if (chat_refuses(q->server))
+    if (chat_refuses(q->server) || confirm_refuses(q->server, q->lookup->rooms[i].by_queue))
         return XCCOS_UNAVAILABLE;
     if (q->conn->joined_count + more >= CHAT_MAX_JOINED)
         return XCCOS_LIMIT;
@@ -162,7 +184,7 @@ static int submit_join(struct request *q, size_t i)
         return err_memory(NULL, "join");
     *j = (struct one_join){q, i};
     const struct lookup_room *room = &q->lookup->rooms[i];
-    int r = publish_join(q->conn, slice_of(room->uri), slice_of(room->name), join_decided, j, NULL);
+    int r = publish_join(q->conn, room, join_decided, j, NULL);
     if (r == 0)
         j = NULL;
 

@@ -54,6 +54,7 @@ static int fill_room(struct lookup_room *out, const struct directory_room *r, st
     out->name = name;
     out->description = description;
     out->open = r->members.n == 0;
+    out->by_queue = r->by_queue;
     name = NULL;
     description = NULL;
 

@@ -14,6 +14,7 @@ struct lookup_room {
     char uri[XCCOS_MAX_URI];
     char *name, *description; /* NULL: no such room for this user */
     bool open;
+    bool by_queue; /* see confirm.h */
 };
 struct lookup {
     struct request *q;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/dialog.h"
+#include "chat-server/lookup.h"
 #include "chat-server/publish.h"
 
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static struct room **bucket_of(struct chat_server *s, struct slice uri)
     return &s->rooms[hash % CHAT_ROOM_BUCKETS];
 }
 
-static struct room *find_room(const struct chat_server *s, struct slice uri)
+struct room *room_find(const struct chat_server *s, struct slice uri)
 {
     /* The table itself is not changed through this. */
     struct room *r = *bucket_of((struct chat_server *)(uintptr_t)s, uri);
@@ -51,7 +52,7 @@ static bool same_user(const struct member *a, const struct member *b)
 
 size_t room_people(const struct chat_server *s, struct slice uri)
 {
-    const struct room *r = find_room(s, uri);
+    const struct room *r = room_find(s, uri);
 
     return r ? r->people : 0;
 }
@@ -101,22 +102,22 @@ static void room_free(struct room *r)
 
 OWN_DEFINE(room, struct room, room_free)
 
-static struct room *open_room(struct chat_server *s, const char *uri, const char *name,
-                              const char *description)
+static struct room *open_room(struct chat_server *s, const struct lookup_room *room)
 {
-    struct room *known = find_room(s, slice_of(uri));
+    struct room *known = room_find(s, slice_of(room->uri));
 
     if (known)
         return known;
     OWN(own_room) struct room *r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    r->uri = slice_dup(slice_of(uri));
-    r->name = slice_dup(slice_of(name));
-    r->description = slice_dup(slice_of(description));
+    r->uri = slice_dup(slice_of(room->uri));
+    r->name = slice_dup(slice_of(room->name));
+    r->description = slice_dup(slice_of(room->description));
+    r->by_queue = room->by_queue;
     if (!r->uri || !r->name || !r->description)
         return NULL;
-    struct room **bucket = bucket_of(s, slice_of(uri));
+    struct room **bucket = bucket_of(s, slice_of(room->uri));
     r->next = *bucket;
     *bucket = r;
     atomic_fetch_add(&s->shown_rooms, 1);
@@ -139,10 +140,9 @@ static void close_if_empty(struct chat_server *s, struct room *r)
     room_free(r);
 }
 
-struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const char *name,
-                        const char *description)
+struct member *room_add(struct conn *c, struct dialog *d, const struct lookup_room *room)
 {
-    struct room *r = open_room(c->server, uri, name, description);
+    struct room *r = open_room(c->server, room);
 
     if (!r)
         return NULL;

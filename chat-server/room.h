@@ -10,9 +10,12 @@
 #include "chat-server/conn.h"
 #include "chat-server/xccos.h"
 
+struct lookup_room;
+
 struct room {
     struct room *next;
     char *uri, *name, *description;
+    bool by_queue; /* see confirm.h */
     struct member *members;
     size_t people;        /* not endpoints */
     int64_t last_chat_id; /* told to everybody */
@@ -30,11 +33,11 @@ struct member {
 };
 
 struct member *room_member(const struct conn *c, struct slice uri);
+struct room *room_find(const struct chat_server *s, struct slice uri); /* NULL: nobody is there */
 /* People (not endpoints) in a room; 0 when nobody is there. */
 size_t room_people(const struct chat_server *s, struct slice uri);
 /* A committed join becomes visible. NULL: out of memory. */
-struct member *room_add(struct conn *c, struct dialog *d, const char *uri, const char *name,
-                        const char *description);
+struct member *room_add(struct conn *c, struct dialog *d, const struct lookup_room *room);
 void room_remove(struct member *m); /* untold; the room may go with it */
 
 /* Tells every member, the author too. A message told before is told to nobody again. */

@@ -7,6 +7,7 @@
 #include "base/net.h"
 #include "base/own.h"
 #include "chat-server/chat.h"
+#include "chat-server/confirm.h"
 #include "chat-server/conn.h"
 #include "chat-server/reader.h"
 
@@ -52,8 +53,9 @@ static void tick(void *arg)
     look_at_writer(s);
     for (struct conn *c = s->conns; c; c = c->next)
         conn_tick(c, now);
+    confirm_tick(s, now);
     conn_reap(s);
-    /* The writer still holds what is in flight: its memory must stay. */
+    /* The writer or the queue still holds what is in flight: its memory must stay. */
     if (s->stopping && !s->conns && s->in_flight == 0)
         loop_quit(s->loop);
 }
@@ -136,6 +138,8 @@ static int take_options(struct chat_server *s, const struct chat_options *o, str
     s->must_refuse_arg = o->must_refuse_arg;
     s->lost_fn = o->lost;
     s->lost_arg = o->lost_arg;
+    s->queue = o->queue;
+    s->queue_wait_ms = o->queue_wait_ms > 0 ? o->queue_wait_ms : CHAT_QUEUE_MS;
     s->session_seconds = o->session_seconds > 0 ? o->session_seconds : CHAT_SESSION_SECONDS;
     s->sign_in_ms = o->sign_in_ms > 0 ? o->sign_in_ms : CHAT_SIGN_IN_MS;
 

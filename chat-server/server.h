@@ -6,6 +6,7 @@
 #ifndef CHAT_SERVER_H
 #define CHAT_SERVER_H
 
+#include "chat-server/store/await.h"
 #include "chat-server/store/writer.h"
 
 struct chat_server;
@@ -26,6 +27,10 @@ struct chat_options {
      * nothing is answered any more and the program must end. May be NULL. */
     void (*lost)(void *arg);
     void *lost_arg;
+    /* Of rooms with `recorded = queue` records count once it has them. NULL: the store's table is
+     * the queue. Stays until chat_server_stop. */
+    const struct record_queue *queue;
+    int64_t queue_wait_ms;   /* how long such a request waits for it. 0: 10 s */
     int64_t session_seconds; /* a dialog ends when its client is silent for so long. 0: 1800 */
     int64_t sign_in_ms;      /* time to sign in on a new connection. 0: 30 s */
 };

@@ -77,11 +77,11 @@ static int check_members(struct slice members, struct err *e)
 }
 
 int directory_add_room(struct store *s, struct slice domain, struct slice name,
-                       struct slice description, struct slice members, char uri_out[256],
-                       struct err *e)
+                       struct slice description, struct slice members, bool by_queue,
+                       char uri_out[256], struct err *e)
 {
-    static const char add[] = "INSERT INTO room (uri, name, description, members, created_us)"
-                              " VALUES ($1, $2, $3, $4, $5)";
+    static const char add[] = "INSERT INTO room (uri, name, description, members, created_us,"
+                              " by_queue) VALUES ($1, $2, $3, $4, $5, $6)";
     char id[37];
     char uri[256];
 
@@ -97,10 +97,10 @@ int directory_add_room(struct store *s, struct slice domain, struct slice name,
     int64_t now = clock_wall_us();
     uuid_v7(now, id);
     (void)snprintf(uri, sizeof uri, "ma-chan://%.*s/%s", SLICE_ARG(domain), id);
-    rc = db_run(
-        store_db(s), add,
-        DB_ARGS(DB_T(slice_of(uri)), DB_T(name), DB_T(description), DB_T(members), DB_I(now)), NULL,
-        e);
+    rc = db_run(store_db(s), add,
+                DB_ARGS(DB_T(slice_of(uri)), DB_T(name), DB_T(description), DB_T(members),
+                        DB_I(now), DB_I(by_queue ? 1 : 0)),
+                NULL, e);
     if (rc == ERR_CONFLICT)
         return err_set(e, rc, "a room named \"%.*s\" exists", SLICE_ARG(name));
     if (rc == 0)
@@ -137,6 +137,7 @@ static int visit_rooms(struct store *s, const char *sql, const struct db_value *
             .description = db_rows_slice(rows, 2),
             .members = db_rows_slice(rows, 3),
             .created_us = db_rows_int(rows, 4),
+            .by_queue = db_rows_int(rows, 5) != 0,
         };
         (*found)++;
         rc = visit(arg, &room, e);
@@ -164,7 +165,7 @@ static int visit_users(struct store *s, const char *sql, const struct db_value *
     return rc;
 }
 
-#define ROOM_COLUMNS "SELECT uri, name, description, members, created_us FROM room"
+#define ROOM_COLUMNS "SELECT uri, name, description, members, created_us, by_queue FROM room"
 
 static int found_one(int rc, size_t found, const char *what, struct slice key, struct err *e)
 {

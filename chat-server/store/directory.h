@@ -14,6 +14,7 @@ struct directory_room {
     struct slice description; /* at most 256 characters */
     struct slice members; /* user URIs joined by ' '; empty = open to every user of the domain */
     int64_t created_us;
+    bool by_queue; /* recorded = queue: answered once the queue has it; else once the store has */
 };
 struct directory_user {
     struct slice uri;  /* sip:name@domain, lower case */
@@ -25,8 +26,8 @@ typedef int directory_user_fn(void *arg, const struct directory_user *u, struct 
 
 /* ERR_CONFLICT: a room of that name exists. uri is made from a new UUID and written to uri_out. */
 int directory_add_room(struct store *s, struct slice domain, struct slice name,
-                       struct slice description, struct slice members, char uri_out[256],
-                       struct err *e);
+                       struct slice description, struct slice members, bool by_queue,
+                       char uri_out[256], struct err *e);
 int directory_add_user(struct store *s, struct slice uri, struct slice name, struct err *e);
 /* ERR_NOT_FOUND when there is none; visit is called once. */
 int directory_find_room(struct store *s, struct slice uri, directory_room_fn *visit, void *arg,

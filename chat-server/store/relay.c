@@ -431,7 +431,7 @@ static int send_some(struct relay *r, struct outbox_stream *st, struct err *e)
         if (rc < 0)
             return rc;
         relay_lock(r);
-        outbox_found(r->outbox, st, st->head, relayed);
+        outbox_found(r->outbox, st, relayed > st->head ? relayed : st->head, relayed);
         relay_unlock(r);
     }
     for (int i = 0; i < BURST; i++) {
@@ -540,6 +540,7 @@ void *relay_run(void *arg)
         kafka_producer_poll(r->producer, 0);
         if (r->failed || kafka_producer_fatal(r->producer))
             relay_repair(r);
+        relay_await_turn(r);
         tell_progress(r);
         relay_note(r, false);
         if (r->producer)

@@ -10,6 +10,7 @@
 #define CHAT_STORE_RELAY_H
 
 #include "base/kafka.h"
+#include "chat-server/store/await.h"
 #include "chat-server/store/store.h"
 
 struct relay;
@@ -33,6 +34,10 @@ void relay_stored(void *relay, struct slice subject, const struct store_result *
 /* Waits until everything stored before the call is confirmed by the queue. ERR_AGAIN: not within
  * ms. */
 int relay_wait(struct relay *r, int64_t ms, struct err *e);
+
+/* For struct record_queue. All must have been told or forgotten before relay_stop. */
+void relay_await(void *relay, struct record_await *a);
+bool relay_forget(void *relay, struct record_await *a);
 
 struct relay_state {
     uint64_t unconfirmed; /* records stored but not confirmed */

@@ -47,6 +47,8 @@ struct relay {
     int64_t stop_ms;
     uint64_t parked;
     char problem[200];
+    struct record_await *awaits, *awaits_last; /* who waits for the queue's word */
+    bool awaits_fresh;                         /* somebody came, or could not be told yet */
     /* The thread's own: */
     struct store *store;
     struct json_doc *json;
@@ -63,7 +65,7 @@ struct relay {
     bool failed; /* a report was bad: rewind */
     bool progressed;
     int64_t quiet_ms; /* since when nothing was confirmed while something is in flight */
-    int64_t noted_ms, scanned_ms;
+    int64_t noted_ms, scanned_ms, asked_ms;
     struct outbox_stream *dirty;
 };
 
@@ -99,6 +101,8 @@ void relay_repair(struct relay *r);
 /* Names a record that can't be relayed and goes on behind it. */
 int relay_park(struct relay *r, struct outbox_stream *st, int64_t sequence, const char *reason,
                struct err *e);
+/* Tells those who wait for records confirmed since the last turn. */
+void relay_await_turn(struct relay *r);
 /* Writes down what was confirmed, when it is time or `now`. */
 void relay_note(struct relay *r, bool now);
 

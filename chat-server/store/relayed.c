@@ -47,6 +47,15 @@ int store_unpark(struct store *s, int64_t stream, int64_t first, int64_t last, i
                   DB_ARGS(DB_I(stream), DB_I(first), DB_I(last)), n, e);
 }
 
+int store_is_parked(struct store *s, int64_t stream, int64_t sequence, bool *parked, struct err *e)
+{
+    int64_t n = 0;
+    int rc = db_int(s->db, "SELECT count(*) FROM parked WHERE stream = $1 AND sequence = $2",
+                    DB_ARGS(DB_I(stream), DB_I(sequence)), 0, &n, e);
+    *parked = rc == 0 && n > 0;
+    return rc;
+}
+
 int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err *e)
 {
     static const char read[] =

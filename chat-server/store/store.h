@@ -170,6 +170,7 @@ int store_park(struct store *s, int64_t stream, int64_t sequence, struct slice r
 /* The queue took them after all; *n gets how many of first..last were parked. */
 int store_unpark(struct store *s, int64_t stream, int64_t first, int64_t last, int64_t *n,
                  struct err *e);
+int store_is_parked(struct store *s, int64_t stream, int64_t sequence, bool *parked, struct err *e);
 int store_parked(struct store *s, store_parked_fn *visit, void *arg, struct err *e);
 
 static inline void own_store(struct store **s)

@@ -39,7 +39,8 @@ static const char first_sqlite[] =
     " closed_us INTEGER, closed_how TEXT) STRICT;"
     "CREATE UNIQUE INDEX log_change_open ON log_change (source, part) WHERE closed_us IS NULL;"
     "CREATE TABLE room (uri TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " description TEXT NOT NULL, members TEXT NOT NULL, created_us INTEGER NOT NULL) STRICT;"
+    " description TEXT NOT NULL, members TEXT NOT NULL, created_us INTEGER NOT NULL,"
+    " by_queue INTEGER NOT NULL) STRICT;"
     "CREATE TABLE chat_user (uri TEXT PRIMARY KEY, name TEXT NOT NULL,"
     " created_us INTEGER NOT NULL) STRICT;";
 
@@ -72,7 +73,8 @@ static const char first_postgres[] =
     " after_offset bigint NOT NULL, opened_us bigint NOT NULL, closed_us bigint, closed_how text);"
     "CREATE UNIQUE INDEX log_change_open ON log_change (source, part) WHERE closed_us IS NULL;"
     "CREATE TABLE room (uri text PRIMARY KEY, name text NOT NULL UNIQUE,"
-    " description text NOT NULL, members text NOT NULL, created_us bigint NOT NULL);"
+    " description text NOT NULL, members text NOT NULL, created_us bigint NOT NULL,"
+    " by_queue bigint NOT NULL);"
     "CREATE TABLE chat_user (uri text PRIMARY KEY, name text NOT NULL,"
     " created_us bigint NOT NULL);";
 

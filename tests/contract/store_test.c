@@ -906,15 +906,17 @@ static void rooms_and_users(void **state)
     int n = 0;
 
     OK(directory_add_room(p->s, domain, SLICE("Trading \xc3\xa9"), none,
-                          SLICE("sip:ann@example.com"), uri, &e));
+                          SLICE("sip:ann@example.com"), false, uri, &e));
     assert_non_null(strstr(uri, "ma-chan://example.com/"));
     FAILS(ERR_CONFLICT,
-          directory_add_room(p->s, domain, SLICE("Trading \xc3\xa9"), none, none, uri, &e));
-    FAILS(ERR_REJECTED, directory_add_room(p->s, domain, none, none, none, uri, &e));
-    FAILS(ERR_REJECTED, directory_add_room(p->s, domain, SLICE("a\nb"), none, none, uri, &e));
-    FAILS(ERR_REJECTED, directory_add_room(p->s, SLICE("a/b"), SLICE("x"), none, none, uri, &e));
+          directory_add_room(p->s, domain, SLICE("Trading \xc3\xa9"), none, none, false, uri, &e));
+    FAILS(ERR_REJECTED, directory_add_room(p->s, domain, none, none, none, false, uri, &e));
     FAILS(ERR_REJECTED,
-          directory_add_room(p->s, domain, SLICE("x"), none, SLICE("ann, bob"), uri, &e));
+          directory_add_room(p->s, domain, SLICE("a\nb"), none, none, false, uri, &e));
+    FAILS(ERR_REJECTED,
+          directory_add_room(p->s, SLICE("a/b"), SLICE("x"), none, none, false, uri, &e));
+    FAILS(ERR_REJECTED,
+          directory_add_room(p->s, domain, SLICE("x"), none, SLICE("ann, bob"), false, uri, &e));
     OK(directory_find_room(p->s, slice_of(uri), room_is, &n, &e));
     OK(directory_find_room_named(p->s, SLICE("Trading \xc3\xa9"), room_is, &n, &e));
     OK(directory_rooms(p->s, room_is, &n, &e));

@@ -123,6 +123,16 @@ class Deployment:
         with open(os.path.join(self.data, "holdfast.conf"), "w") as f:
             f.write("\n".join([*lines, *self.more]) + "\n")
 
+    def configure(self, section, line):
+        """Puts a line into a section of the configuration; read at the next start."""
+        path = os.path.join(self.data, "holdfast.conf")
+        with open(path) as f:
+            text = f.read()
+        head = "[%s]\n" % section
+        text = text.replace(head, head + line + "\n") if head in text else text + head + line + "\n"
+        with open(path, "w") as f:
+            f.write(text)
+
     # ---- our processes ----
 
     def services(self):

@@ -86,6 +86,8 @@ def main():
                 print("no file system can be mounted here")
                 return 77
             d.data, d.out = os.path.join(disks[0].path, "data"), os.path.join(disks[1].path, "out")
+            d.prepare()
+            d.configure("store", "reserve = 0")  # the whole disk may be filled
             d.start()
             book = Book(d.dir)
             data_full(d, disks[0], book)

@@ -98,7 +98,7 @@ static int add_room(void *arg)
     struct place *p = arg;
     char uri[256];
     return directory_add_room(p->s, SLICE("example.com"), SLICE("One"), SLICE("the first"),
-                              SLICE("sip:ann@example.com"), uri, &p->e);
+                              SLICE("sip:ann@example.com"), false, uri, &p->e);
 }
 
 static int add_user(void *arg)

@@ -53,6 +53,12 @@ static int tear_down(void **state)
     return 0;
 }
 
+static struct ingest_into into(const struct fixture *f)
+{
+    static const struct store_limit none = {.folder = "/"};
+    return (struct ingest_into){.writer = f->w, .limit = &none, .key = f->key, .store_url = f->url};
+}
+
 /* Runs the command over that text and returns its exit code. */
 static int ingest(struct fixture *f, struct slice text)
 {
@@ -66,8 +72,8 @@ static int ingest(struct fixture *f, struct slice text)
     rewind(f->io.out);
     rewind(f->io.err);
     f->io.in = in;
-    const struct ingest_into into = {.writer = f->w, .key = f->key, .store_url = f->url};
-    int code = ingest_command(&f->io, &into, 2, argv);
+    const struct ingest_into to = into(f);
+    int code = ingest_command(&f->io, &to, 2, argv);
     (void)fflush(f->io.out);
     (void)fflush(f->io.err);
     return code;
@@ -255,8 +261,8 @@ static void a_source_must_be_named(void **state)
     char name[] = "x.ndjson";
     char *argv[] = {name, NULL};
     f->io.in = stdin;
-    const struct ingest_into into = {.writer = f->w, .store_url = f->url};
-    assert_int_equal(ingest_command(&f->io, &into, 1, argv), APP_USAGE);
+    const struct ingest_into to = into(f);
+    assert_int_equal(ingest_command(&f->io, &to, 1, argv), APP_USAGE);
     (void)fflush(f->io.err);
     assert_said(f->err, "--source");
 }

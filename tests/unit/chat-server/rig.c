@@ -42,6 +42,53 @@ static void lost(void *arg)
     atomic_store(&r->lost, true);
 }
 
+static void queue_await(void *arg, struct record_await *a)
+{
+    struct rig *r = arg;
+
+    if (atomic_load(&r->confirms)) {
+        a->done(a->arg, 0);
+        return;
+    }
+    (void)pthread_mutex_lock(&r->queue_lock);
+    struct record_await **at = &r->awaits;
+    while (*at)
+        at = &(*at)->next;
+    a->next = NULL;
+    *at = a;
+    (void)pthread_mutex_unlock(&r->queue_lock);
+}
+
+static bool queue_forget(void *arg, struct record_await *a)
+{
+    struct rig *r = arg;
+
+    (void)pthread_mutex_lock(&r->queue_lock);
+    struct record_await **at = &r->awaits;
+    while (*at && *at != a)
+        at = &(*at)->next;
+    bool found = *at != NULL;
+    if (found)
+        *at = a->next;
+    (void)pthread_mutex_unlock(&r->queue_lock);
+    return found;
+}
+
+int rig_confirm(struct rig *r, int class)
+{
+    int n = 0;
+
+    (void)pthread_mutex_lock(&r->queue_lock);
+    struct record_await *a = r->awaits;
+    r->awaits = NULL;
+    (void)pthread_mutex_unlock(&r->queue_lock);
+    for (struct record_await *next; a; a = next, n++) {
+        next = a->next;
+        a->done(a->arg, class);
+    }
+    return n;
+}
+
 static void start_server(struct rig *r, int64_t session_seconds, int64_t sign_in_ms)
 {
     struct writer_options w = {.url = r->url};
@@ -57,6 +104,8 @@ static void start_server(struct rig *r, int64_t session_seconds, int64_t sign_in
                              .writer = r->writer,
                              .must_refuse = refuses,
                              .must_refuse_arg = r,
+                             .queue = r->has_queue ? &r->queue : NULL,
+                             .queue_wait_ms = r->queue_wait_ms,
                              .lost = lost,
                              .lost_arg = r,
                              .session_seconds = session_seconds,
@@ -64,11 +113,13 @@ static void start_server(struct rig *r, int64_t session_seconds, int64_t sign_in
     MUST(chat_server_start(&r->server, &o, e));
 }
 
-void rig_start_with(struct rig *r, int64_t session_seconds, int64_t sign_in_ms)
+static void prepare(struct rig *r)
 {
     static const char *const users[] = {"alice", "bob", "carol"};
 
     memset(r, 0, sizeof *r);
+    (void)pthread_mutex_init(&r->queue_lock, NULL);
+    r->queue = (struct record_queue){queue_await, queue_forget, r};
     (void)snprintf(r->dir, sizeof r->dir, "/tmp/chat-rig.XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     (void)snprintf(r->url, sizeof r->url, "sqlite:%s/chat.db", r->dir);
@@ -82,7 +133,21 @@ void rig_start_with(struct rig *r, int64_t session_seconds, int64_t sign_in_ms)
         (void)snprintf(name, sizeof name, "%c%s", users[i][0] - 32, users[i] + 1);
         MUST(directory_add_user(r->store, slice_of(uri), slice_of(name), e));
     }
+}
+
+void rig_start_with(struct rig *r, int64_t session_seconds, int64_t sign_in_ms)
+{
+    prepare(r);
     start_server(r, session_seconds, sign_in_ms);
+}
+
+void rig_start_queue(struct rig *r, int64_t queue_wait_ms)
+{
+    prepare(r);
+    r->has_queue = r->by_queue = true;
+    r->queue_wait_ms = queue_wait_ms;
+    atomic_store(&r->confirms, true);
+    start_server(r, 0, 0);
 }
 
 void rig_start(struct rig *r)
@@ -105,6 +170,7 @@ void rig_stop(struct rig *r)
     rig_stop_server(r);
     store_close(r->store);
     buf_done(&r->lines);
+    (void)pthread_mutex_destroy(&r->queue_lock);
     MUST(file_remove_tree(r->dir, e));
 }
 
@@ -120,7 +186,7 @@ void rig_room(struct rig *r, const char *name, const char *members, char uri[256
         buf_format(&list, "%ssip:%.*s@example.test", list.n ? " " : "", SLICE_ARG(one));
     }
     MUST(directory_add_room(r->store, SLICE("example.test"), slice_of(name), SLICE("a room"),
-                            buf_view(&list), uri, e));
+                            buf_view(&list), r->by_queue, uri, e));
     buf_done(&list);
 }
 

@@ -12,6 +12,7 @@
 #include "chat-server/server.h"
 #include "chat-server/sip.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct rig {
@@ -20,6 +21,14 @@ struct rig {
     struct writer *writer;
     struct chat_server *server;
     struct store *store; /* for setting up and looking */
+    /* The rig's own queue, when there is one: it confirms when it is told to. */
+    bool has_queue;
+    int64_t queue_wait_ms;
+    pthread_mutex_t queue_lock;
+    struct record_await *awaits;
+    atomic_bool confirms; /* at once */
+    struct record_queue queue;
+    bool by_queue; /* of rooms that rig_room makes */
     atomic_bool refuse;
     atomic_bool lost; /* the server says that another is the writer now */
     struct buf lines; /* of rig_records */
@@ -30,6 +39,10 @@ struct rig {
 
 /* Users alice, bob, carol. */
 void rig_start(struct rig *r);
+/* Rooms are recorded by a queue, which confirms at once until told otherwise. */
+void rig_start_queue(struct rig *r, int64_t queue_wait_ms);
+/* The queue's word on everything that waits for it: 0 or why not. Returns how many were told. */
+int rig_confirm(struct rig *r, int class);
 void rig_start_with(struct rig *r, int64_t session_seconds, int64_t sign_in_ms);
 void rig_stop_server(struct rig *r); /* as the program does: server, then writer */
 void rig_stop(struct rig *r);        /* and removes the folder */

@@ -526,6 +526,53 @@ static struct parked parked_of(const struct place *p)
     return k;
 }
 
+/* ---- waiting for the queue's word ---- */
+struct word {
+    struct record_await await;
+    atomic_int class; /* UNSAID until told */
+};
+enum { UNSAID = 1 };
+
+static void say(void *arg, int class)
+{
+    struct word *w = arg;
+    atomic_store(&w->class, class);
+}
+
+static void ask(struct relay *r, struct word *w, int64_t stream, int64_t sequence)
+{
+    w->await = (struct record_await){.stream = stream, .sequence = sequence, .done = say, .arg = w};
+    atomic_store(&w->class, UNSAID);
+    relay_await(r, &w->await);
+}
+
+static int word_on(struct word *w)
+{
+    for (int64_t until = clock_mono_ms() + 60000; clock_mono_ms() < until;) {
+        if (atomic_load(&w->class) != UNSAID)
+            return atomic_load(&w->class);
+        (void)poll(NULL, 0, 10);
+    }
+    return UNSAID;
+}
+
+/* A relay that has just started holds nothing of these streams. */
+static void told_from_the_store(struct place *p, const struct store_result *refused)
+{
+    struct word good, poison, never;
+    p->r = start_relay(p, 0);
+    ask(p->r, &good, refused->stream, 1);
+    ask(p->r, &never, refused->stream, refused->sequence + 1000);
+    ask(p->r, &poison, refused->stream, refused->sequence);
+    assert_int_equal(word_on(&good), 0);
+    assert_true(relay_forget(p->r, &never.await));
+    assert_false(relay_forget(p->r, &never.await));
+    assert_int_equal(word_on(&poison), ERR_REJECTED);
+    assert_int_equal(atomic_load(&never.class), UNSAID);
+    relay_stop(p->r);
+    p->r = NULL;
+}
+
 static void poison_is_parked(void **state)
 {
     struct place *p = *state;
@@ -548,12 +595,18 @@ static void poison_is_parked(void **state)
     OK(relay_wait(p->r, 30000, &e));
     set_topic_limit(p, "100000");
     OK(writer_submit_wait(p->w, &event, 1, &result, &e));
+    struct word poison, behind;
+    ask(p->r, &poison, result.stream, result.sequence);
+    ask(p->r, &behind, result.stream, result.sequence + 1);
     add(p, 99);
     OK(relay_wait(p->r, 60000, &e));
+    assert_int_equal(word_on(&poison), ERR_REJECTED);
+    assert_int_equal(word_on(&behind), 0);
     relay_state(p->r, &rs);
     assert_int_equal(rs.parked, 1);
     assert_int_equal(rs.unconfirmed, 0);
     stop_both(p);
+    told_from_the_store(p, &result);
     struct parked k = parked_of(p);
     assert_int_equal(k.n, 1);
     assert_int_equal(k.stream, result.stream);
