@@ -17,6 +17,7 @@
 #include "chat-server/commands.h"
 #include "handles.h"
 #include "invoke.h"
+#include "mgccomp/check.h"
 #include "mgccomp/incident.h"
 #include "retention/drain.h"
 #include "sources.h"
@@ -398,6 +399,11 @@ static int cmd_config_describe(struct app_io *io, int argc, char **argv)
     return APP_OK;
 }
 
+static int cmd_staging_check(struct app_io *io, int argc, char **argv)
+{
+    return with_staging(io, argc, argv, staging_check_command);
+}
+
 static int cmd_version(struct app_io *io, int argc, char **argv)
 {
     (void)argc;
@@ -486,6 +492,10 @@ static const struct app_command commands[] = {
 
     {"config describe", "set up", "", "every option, with its default", APP_LOCAL,
      cmd_config_describe, NULL},
+    {"staging check", "set up", "[--json]", "is mgccomp consistent in itself?", APP_REMOTE,
+     cmd_staging_check,
+     "Reads every staged record and compares hash, columns, chain, head, positions, ledger and\n"
+     "counts, beside whatever runs. Exit 0: consistent; 1: each finding is a line."},
     {"version", "set up", "", "the version", APP_LOCAL, cmd_version, NULL},
     {"manual", "set up", "", "the commands as entries of the manual page", APP_LOCAL | APP_HIDDEN,
      cmd_manual, NULL},

@@ -8,9 +8,11 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "mgccomp/had.h"
 #include "mgccomp/lease.h"
 #include "mgccomp/ledger.h"
 #include "mgccomp/ledger_private.h"
+#include "mgccomp/stem.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -155,6 +157,26 @@ static int pass_empty(struct cut *c, bool *moved, struct err *e)
         *moved = true;
     }
     return 0;
+}
+
+/* After a restore: what the instance's archive holds already is no part of a batch. */
+static int pass_had(struct cut *c, struct staging_txn *t, bool *moved, struct err *e)
+{
+    int64_t left = 0;
+    int rc = had_left(c->db, c->instance, &left, e);
+    for (size_t i = 0; rc == 0 && left && i < c->slot_count; i++) {
+        struct ledger_range *r = &c->slots[i].range;
+        const int64_t from = r->from;
+        if (c->slots[i].oldest_us == INT64_MAX)
+            continue;
+        rc = had_pass(t, c->instance, r, e);
+        if (rc < 0 || r->from == from)
+            continue;
+        const struct ledger_range passed = {r->generation, r->part, from, r->from};
+        rc = move_cursor(c, &passed, e);
+        *moved = true;
+    }
+    return rc;
 }
 
 static int store_ranges(struct cut *c, struct ledger_batch *b, struct err *e)
@@ -314,22 +336,6 @@ static int roster(struct cut *c, const struct ledger_batch *b, struct buf *json,
     return rc;
 }
 
-/* Sorts by time; unique by its number in the instance and by random digits of the id, should two
- * staging databases write to one folder. */
-static void make_stem(struct ledger_batch *b, const char *instance)
-{
-    char time[CLOCK_TEXT_SIZE];
-    char safe[64];
-    size_t n = strlen(instance);
-    clock_format(b->cut_us, time);
-    for (size_t i = 0; i <= n && i < sizeof safe; i++)
-        safe[i] = instance[i] == '.' || instance[i] == '_' ? '-' : instance[i];
-    safe[sizeof safe - 1] = '\0';
-    (void)snprintf(b->stem, sizeof b->stem, "%.4s%.2s%.2sT%.2s%.2s%.2sZ-%s-%09" PRId64 "-%s", time,
-                   time + 5, time + 8, time + 11, time + 14, time + 17, safe, b->number,
-                   b->id + 28);
-}
-
 static int store_batch(struct cut *c, struct ledger_batch *b, const struct buf *json, struct err *e)
 {
     int64_t changed = 0;
@@ -358,7 +364,8 @@ static int freeze(struct cut *c, const char *instance, struct ledger_batch *b, s
     buf_init(&json, LEDGER_MAX_ROSTER);
     *b = (struct ledger_batch){.instance = c->instance, .number = c->number, .cut_us = c->now_us};
     uuid_v7(c->now_us, b->id);
-    make_stem(b, instance);
+    /* Its digits of the id keep apart what two staging databases write to one folder. */
+    stem_make(b->stem, b->cut_us, instance, b->number, b->id);
     ledger_text(b->state, sizeof b->state, SLICE("frozen"));
     int rc = store_ranges(c, b, e);
     if (rc == 0)
@@ -408,6 +415,8 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
         rc = db_now_us(t.db, &c->now_us, e);
     if (rc == 0)
         rc = read_slots(c, e);
+    if (rc == 0)
+        rc = pass_had(c, &t, &moved, e);
     if (rc == 0)
         rc = measure(c, due, max_records, e);
     if (rc == 0)

@@ -6,7 +6,8 @@
  * Who owns which state:
  *   capture   position, stream, record, presence, incident (opens), totals, source,
  *             tally captured/duplicates
- *   archiver  instance, cursor, batch, batch_range, settlement, archived
+ *   archiver  instance, cursor, batch, batch_range, settlement, archived, had (passes)
+ *   reconcile had, batch (adopted), instance (batches)
  *   lease     whoever archives and deletes: archiver and sweep of one process
  *   sweep     gate, deleted, record (deletes), kept, instance (missed), tally deleted
  */
@@ -107,6 +108,11 @@
     "CREATE TABLE archived ("                                                                      \
     " instance BIGINT NOT NULL, stream BIGINT NOT NULL, records BIGINT NOT NULL,"                  \
     " PRIMARY KEY (instance, stream));"                                                            \
+    /* After a restore from an older copy: by their hashes, records that an instance's archive */   \
+    /* holds and that it has not passed over yet. */                                               \
+    "CREATE TABLE had ("                                                                           \
+    " instance BIGINT NOT NULL, hash " BYTES " NOT NULL, copies BIGINT NOT NULL,"                  \
+    " PRIMARY KEY (instance, hash));"                                                              \
     /* Locked first by whoever deletes, and by whatever may forbid a deletion. released: rises */  \
     /* when something that kept records back has ended. */                                         \
     "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL,"            \
