@@ -5,8 +5,10 @@
 #include "base/db_driver.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -27,9 +29,30 @@ void *__wrap_realloc(void *old, size_t n);
 int __real_db_open(struct db **out, const char *url, int flags, struct err *e);
 int __wrap_db_open(struct db **out, const char *url, int flags, struct err *e);
 
+/* For faults_often; 0: off. */
+static unsigned one_in;
+static pthread_t spared;
+static _Atomic uint32_t dice[FAULT_KINDS];
+
+/* The same throws in each run, as far as the threads allow. */
+static bool thrown(enum fault_kind kind)
+{
+    if (!one_in || pthread_equal(pthread_self(), spared))
+        return false;
+    uint32_t n = atomic_fetch_add(&dice[kind], 1) * UINT32_C(2654435761);
+    uint32_t weight = kind == FAULT_MEMORY ? 100 : kind == FAULT_LINK ? 4 : 1;
+    return ((n ^ n >> 15) * UINT32_C(2246822519) >> 8) % (one_in * weight) == 0;
+}
+
 static bool due(enum fault_kind kind)
 {
-    return armed == kind && left-- == 0;
+    return (armed == kind && left-- == 0) || thrown(kind);
+}
+
+void faults_often(unsigned n)
+{
+    spared = pthread_self();
+    one_in = n;
 }
 
 void *__wrap_malloc(size_t n)

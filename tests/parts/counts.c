@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In the build for tests/coverage only: what a process reached is written before it ends without
+ * its exit handlers: before _exit, before it becomes another program, and before a worker says its
+ * result, since the archiver kills it then.
+ */
+#include <stdint.h>
+
+struct buf;
+void __gcov_dump(void);
+void __gcov_reset(void);
+void __real__exit(int status) __attribute__((noreturn));
+void __wrap__exit(int status) __attribute__((noreturn));
+int __real_execve(const char *path, char *const argv[], char *const envp[]);
+int __wrap_execve(const char *path, char *const argv[], char *const envp[]);
+void __real_wire_end_write(struct buf *out, int32_t rc, const char *text);
+void __wrap_wire_end_write(struct buf *out, int32_t rc, const char *text);
+
+/* Counts are added to the file, so that they must begin again at nothing. */
+static void save(void)
+{
+    __gcov_dump();
+    __gcov_reset();
+}
+
+void __wrap__exit(int status)
+{
+    save();
+    __real__exit(status);
+}
+
+int __wrap_execve(const char *path, char *const argv[], char *const envp[])
+{
+    save();
+    return __real_execve(path, argv, envp);
+}
+
+/* A program that has no workers has no such function either. */
+#pragma weak __real_wire_end_write
+void __wrap_wire_end_write(struct buf *out, int32_t rc, const char *text)
+{
+    __real_wire_end_write(out, rc, text);
+    save();
+}
