@@ -255,30 +255,6 @@ int db_run(struct db *db, const char *sql, const struct db_value *args, size_t n
     return 0;
 }
 
-static int run_in_turn(struct db *db, struct db_statement *st, const struct db_value *args,
-                       size_t n, size_t count, int64_t *changed, struct err *e)
-{
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = db->driver->run(db, st, args + i * n, n, &changed[i], e);
-    return rc;
-}
-
-int db_run_each(struct db *db, const char *sql, const struct db_value *args, size_t n, size_t count,
-                int64_t *changed, struct err *e)
-{
-    struct db_statement *st = NULL;
-    int rc = 0;
-    if (!db->in_txn)
-        return err_set(e, ERR_FAULT, "%s: several statements outside a transaction", db->name);
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = ready(db, sql, args + i * n, n, &st, e);
-    if (rc == 0 && count > 0)
-        rc = (db->driver->run_each ? db->driver->run_each : run_in_turn)(db, st, args, n, count,
-                                                                         changed, e);
-    return spoil(db, rc);
-}
-
 int db_script(struct db *db, const char *sql, struct err *e)
 {
     int rc = usable(db, e);
@@ -369,6 +345,95 @@ int db_int(struct db *db, const char *sql, const struct db_value *args, size_t n
         return rc;
     *out = value;
     return 0;
+}
+
+static int check_lists(struct db *db, const struct db_lists *l, struct err *e)
+{
+    int rc = usable(db, e);
+    if (rc == 0 && !db->in_txn)
+        rc = err_set(e, ERR_FAULT, "%s: lists of values outside a transaction", db->name);
+    if (rc == 0 && l->n > DB_MAX_ARGS)
+        rc = err_set(e, ERR_FAULT, "%s: over %d parameters", db->name, DB_MAX_ARGS);
+    for (size_t i = 0; rc == 0 && i < l->n * l->count; i++) {
+        if (l->values[i].type != l->types[i % l->n] && l->values[i].type != DB_NULL)
+            rc = err_set(e, ERR_FAULT, "%s: value %zu of a list has another type", db->name,
+                         i % l->n + 1);
+    }
+    return rc < 0 ? rc : check_values(db, l->values, l->n * l->count, e);
+}
+
+static int run_in_turn(struct db *db, const char *sql, const struct db_lists *l, int64_t *changed,
+                       struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < l->count; i++) {
+        int64_t rows = 0;
+        rc = db_run(db, sql, l->values + i * l->n, l->n, &rows, e);
+        *changed += rows;
+    }
+    return rc;
+}
+
+int db_run_many(struct db *db, const struct db_many *sql, const struct db_lists *lists,
+                int64_t *changed, struct err *e)
+{
+    int64_t rows = 0;
+    int rc = check_lists(db, lists, e);
+    if (rc == 0 && lists->count > 0)
+        rc = db->driver->run_all ? db->driver->run_all(db, sql->all, lists, &rows, e)
+                                 : run_in_turn(db, sql->each, lists, &rows, e);
+    if (rc < 0)
+        return spoil(db, rc);
+    if (changed)
+        *changed = rows;
+    return 0;
+}
+
+static int visit_rows(struct db_rows *rows, db_row_fn *visit, void *arg, struct err *e)
+{
+    OWN(own_db_rows) struct db_rows *r = rows;
+    int rc = db_rows_next(r, e);
+    while (rc == 1) {
+        rc = visit(arg, r, e);
+        if (rc == 0)
+            rc = db_rows_next(r, e);
+    }
+    return rc;
+}
+
+static int query_all(struct db *db, const char *sql, const struct db_lists *l, struct db_rows **out,
+                     struct err *e)
+{
+    OWN(own_mem) struct db_rows *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_memory(e, "asking for rows");
+    r->db = db;
+    int rc = db->driver->query_all(db, sql, l, e);
+    if (rc < 0)
+        return rc;
+    db->rows = r;
+    *out = r;
+    r = NULL;
+    return 0;
+}
+
+int db_query_many(struct db *db, const struct db_many *sql, const struct db_lists *lists,
+                  db_row_fn *visit, void *arg, struct err *e)
+{
+    struct db_rows *r = NULL;
+    int rc = check_lists(db, lists, e);
+    if (rc == 0 && lists->count > 0 && db->driver->query_all) {
+        rc = query_all(db, sql->all, lists, &r, e);
+        if (rc == 0)
+            rc = visit_rows(r, visit, arg, e);
+        return spoil(db, rc);
+    }
+    for (size_t i = 0; rc == 0 && i < lists->count; i++) {
+        rc = db_query(db, sql->each, lists->values + i * lists->n, lists->n, &r, e);
+        if (rc == 0)
+            rc = visit_rows(r, visit, arg, e);
+    }
+    return spoil(db, rc);
 }
 
 /* Names are the program's own; this keeps it so. */

@@ -68,11 +68,6 @@ int db_savepoint_keep(struct db *db, struct err *e);
  * encoding, size). ERR_RETRY: connection, disk, lock time-out, serialisation. */
 int db_run(struct db *db, const char *sql, const struct db_value *args, size_t n, int64_t *changed,
            struct err *e);
-/* db_run for each of `count` lists of n values, in their order, within a transaction. PostgreSQL
- * gets them without waiting for each answer. changed[i]: rows touched by list i. After an error
- * what lies behind the list that failed was not run. */
-int db_run_each(struct db *db, const char *sql, const struct db_value *args, size_t n, size_t count,
-                int64_t *changed, struct err *e);
 /* Several statements separated by ';' without parameters: for schemas. */
 int db_script(struct db *db, const char *sql, struct err *e);
 
@@ -94,6 +89,29 @@ void db_rows_free(struct db_rows *r); /* NULL allowed; reads the rest away */
  * `when_null`. */
 int db_int(struct db *db, const char *sql, const struct db_value *args, size_t n, int64_t when_null,
            int64_t *out, struct err *e);
+
+/* One statement for many lists of values, within a transaction. SQLite runs `each` for one list
+ * after the other. PostgreSQL runs `all` once, with an array (bigint[], text[], bytea[]) for each
+ * column of the lists, as in
+ *   UPDATE t SET v = u.v FROM unnest($1, $2) AS u (k, v) WHERE t.k = u.k
+ * and plans it anew each time, since the size of lists and tables decides which way is good. Both
+ * texts must come to the same whatever the order of the lists. */
+struct db_many {
+    const char *each, *all;
+};
+struct db_lists {
+    const enum db_type *types; /* n of them */
+    size_t n;
+    const struct db_value *values; /* count * n, list by list */
+    size_t count;
+};
+/* changed (may be NULL): rows touched in all. */
+int db_run_many(struct db *db, const struct db_many *sql, const struct db_lists *lists,
+                int64_t *changed, struct err *e);
+/* Calls visit for each row, in no order; it may not use the handle and stops by returning < 0. */
+typedef int db_row_fn(void *arg, struct db_rows *row, struct err *e);
+int db_query_many(struct db *db, const struct db_many *sql, const struct db_lists *lists,
+                  db_row_fn *visit, void *arg, struct err *e);
 
 /* Bulk append: binary COPY in PostgreSQL, one prepared INSERT in SQLite. Columns "a, b, c". Between
  * begin and end nothing else may run on the handle. types: one for each column. After an error of

@@ -40,9 +40,10 @@ struct db_driver {
                    struct err *e);
     int (*run)(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
                int64_t *changed, struct err *e);
-    /* NULL: as run, one list after the other. */
-    int (*run_each)(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
-                    size_t count, int64_t *changed, struct err *e);
+    /* NULL: as run and query, one list after the other. */
+    int (*run_all)(struct db *db, const char *sql, const struct db_lists *lists, int64_t *changed,
+                   struct err *e);
+    int (*query_all)(struct db *db, const char *sql, const struct db_lists *lists, struct err *e);
     int (*query)(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
                  struct db_rows *r, struct err *e);
     void (*drop)(struct db *db, struct db_statement *st); /* its driver part */

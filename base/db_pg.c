@@ -9,8 +9,7 @@
 #include <string.h>
 
 enum { COPY_BUFFER = 256 * 1024 };
-enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 };
-enum { OID_NAME = 19, OID_VARCHAR = 1043 };
+enum { OID_BOOL = 16, OID_INT2 = 21, OID_INT4 = 23, OID_NAME = 19, OID_VARCHAR = 1043 };
 
 struct pg_statement {
     struct db_statement base;
@@ -55,7 +54,7 @@ void pg_one_line(const char *text, char *out, size_t size)
 }
 
 /* Only the primary text: the detail quotes the data. */
-static int failed(struct pg *pg, const PGresult *r, struct err *e)
+int pg_failed(struct pg *pg, const PGresult *r, struct err *e)
 {
     char text[256];
     const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
@@ -87,22 +86,7 @@ static void drain(struct pg *pg)
     }
 }
 
-/* As drain, to the end of a pipeline: NULL only parts two answers there. */
-static void drain_pipeline(struct pg *pg)
-{
-    for (int nulls = 0; nulls < 2;) {
-        OWN(own_result) PGresult *r = PQgetResult(pg->conn);
-        if (PQstatus(pg->conn) == CONNECTION_BAD) {
-            pg->base.broken = true;
-            return;
-        }
-        if (PQresultStatus(r) == PGRES_PIPELINE_SYNC)
-            return;
-        nulls = r ? 0 : nulls + 1;
-    }
-}
-
-static bool succeeded(const PGresult *r)
+bool pg_succeeded(const PGresult *r)
 {
     ExecStatusType status = PQresultStatus(r);
     return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
@@ -112,7 +96,7 @@ int pg_script(struct db *db, const char *sql, struct err *e)
 {
     struct pg *pg = pg_of(db);
     OWN(own_result) PGresult *r = PQexec(pg->conn, sql);
-    return succeeded(r) ? 0 : failed(pg, r, e);
+    return pg_succeeded(r) ? 0 : pg_failed(pg, r, e);
 }
 
 static int pg_commit(struct db *db, struct err *e)
@@ -124,7 +108,7 @@ static int pg_commit(struct db *db, struct err *e)
             return 0;
         return err_set(e, ERR_FAULT, "%s: the server rolled back instead of committing", db->name);
     }
-    int rc = failed(pg, r, e);
+    int rc = pg_failed(pg, r, e);
     const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
     bool unknown = state && (strcmp(state, "40003") == 0 || strcmp(state, "08007") == 0);
     if (!db->broken && !unknown)
@@ -146,7 +130,7 @@ static void pg_close(struct db *db)
     free(db);
 }
 
-static Oid oid_of(enum db_type type)
+Oid pg_oid_of(enum db_type type)
 {
     switch (type) {
     case DB_INT:
@@ -180,7 +164,7 @@ static bool fits(const struct pg_statement *st, const struct db_value *args, siz
     if (st->number == 0 || st->n != n)
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (args[i].type != DB_NULL && st->types[i] != oid_of(args[i].type))
+        if (args[i].type != DB_NULL && st->types[i] != pg_oid_of(args[i].type))
             return false;
     }
     return true;
@@ -204,7 +188,7 @@ static int pg_prepare(struct db *db, struct db_statement *statement, const struc
     }
     for (size_t i = 0; i < n; i++) {
         if (args[i].type != DB_NULL)
-            st->types[i] = oid_of(args[i].type);
+            st->types[i] = pg_oid_of(args[i].type);
     }
     st->n = n;
     st->number = ++pg->numbers;
@@ -213,7 +197,7 @@ static int pg_prepare(struct db *db, struct db_statement *statement, const struc
     if (PQresultStatus(r) == PGRES_COMMAND_OK)
         return 0;
     st->number = 0;
-    return failed(pg, r, e);
+    return pg_failed(pg, r, e);
 }
 
 static void put_be(char *out, uint64_t v, int bytes)
@@ -270,62 +254,19 @@ static int pg_run(struct db *db, struct db_statement *statement, const struct db
     parameters_fill(&p, args, n);
     OWN(own_result)
     PGresult *r = PQexecPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1);
-    if (!succeeded(r))
-        return failed(pg, r, e);
+    if (!pg_succeeded(r))
+        return pg_failed(pg, r, e);
     *changed = 0;
     (void)text_i64(slice_of(PQcmdTuples(r)), changed);
     return 0;
 }
 
-static int send_each(struct pg *pg, const char *name, const struct db_value *args, size_t n,
-                     size_t count, struct err *e)
+int pg_row_by_row(struct pg *pg, struct err *e)
 {
-    struct parameters p;
-    for (size_t i = 0; i < count; i++) {
-        parameters_fill(&p, args + i * n, n);
-        if (!PQsendQueryPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1))
-            return failed(pg, NULL, e);
-    }
-    return PQpipelineSync(pg->conn) ? 0 : failed(pg, NULL, e);
-}
-
-/* The answers of a pipeline up to its end. What follows a statement that failed was not run. */
-static int answers(struct pg *pg, size_t count, int64_t *changed, struct err *e)
-{
-    int rc = 0;
-    for (size_t i = 0; i < count;) {
-        OWN(own_result) PGresult *r = PQgetResult(pg->conn);
-        if (!r && PQstatus(pg->conn) == CONNECTION_BAD)
-            return rc < 0 ? rc : failed(pg, NULL, e);
-        if (!r) /* the end of one statement's answer */
-            continue;
-        if (PQresultStatus(r) == PGRES_PIPELINE_SYNC)
-            return rc < 0 ? rc : err_set(e, ERR_FAULT, "%s: an answer is missing", pg->base.name);
-        if (rc == 0 && !succeeded(r))
-            rc = failed(pg, r, e);
-        changed[i] = 0;
-        if (rc == 0)
-            (void)text_i64(slice_of(PQcmdTuples(r)), &changed[i]);
-        i++;
-    }
-    return rc;
-}
-
-static int pg_run_each(struct db *db, struct db_statement *statement, const struct db_value *args,
-                       size_t n, size_t count, int64_t *changed, struct err *e)
-{
-    struct pg *pg = pg_of(db);
-    char name[16];
-    name_of((struct pg_statement *)statement, name);
-    if (!PQenterPipelineMode(pg->conn))
-        return failed(pg, NULL, e);
-    int rc = send_each(pg, name, args, n, count, e);
-    if (rc == 0)
-        rc = answers(pg, count, changed, e);
-    drain_pipeline(pg);
-    if (db->broken || PQexitPipelineMode(pg->conn))
-        return rc;
-    return rc < 0 ? rc : failed(pg, NULL, e);
+    if (PQsetSingleRowMode(pg->conn))
+        return 0;
+    drain(pg);
+    return err_set(e, ERR_FAULT, "%s: single-row mode refused", pg->base.name);
 }
 
 static int pg_query(struct db *db, struct db_statement *statement, const struct db_value *args,
@@ -338,12 +279,8 @@ static int pg_query(struct db *db, struct db_statement *statement, const struct 
     name_of((struct pg_statement *)statement, name);
     parameters_fill(&p, args, n);
     if (!PQsendQueryPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1))
-        return failed(pg, NULL, e);
-    if (!PQsetSingleRowMode(pg->conn)) {
-        drain(pg);
-        return err_set(e, ERR_FAULT, "%s: single-row mode refused", db->name);
-    }
-    return 0;
+        return pg_failed(pg, NULL, e);
+    return pg_row_by_row(pg, e);
 }
 
 static bool known_type(Oid type)
@@ -386,7 +323,7 @@ static int pg_next(struct db_rows *rows, struct err *e)
         int rc = first ? check_columns(rows->db, r, e) : 0;
         return rc < 0 ? rc : 1;
     }
-    return succeeded(r) ? 0 : failed(pg, r, e);
+    return pg_succeeded(r) ? 0 : pg_failed(pg, r, e);
 }
 
 static void pg_end(struct db_rows *rows)
@@ -432,7 +369,7 @@ static int copy_flush(struct db_copy *c, const char *bytes, size_t n, struct err
     while (n > 0) {
         size_t part = n < COPY_BUFFER ? n : COPY_BUFFER;
         if (PQputCopyData(pg->conn, bytes, (int)part) != 1)
-            return failed(pg, NULL, e);
+            return pg_failed(pg, NULL, e);
         bytes += part;
         n -= part;
     }
@@ -468,7 +405,7 @@ static int pg_copy_begin(struct db_copy *c, const char *table, const char *colum
         return err_memory(e, "copying rows");
     OWN(own_result) PGresult *r = PQexec(pg->conn, sql);
     if (PQresultStatus(r) != PGRES_COPY_IN)
-        return failed(pg, r, e);
+        return pg_failed(pg, r, e);
     memcpy(out, head, sizeof head);
     c->used = sizeof head;
     c->out = out;
@@ -522,13 +459,13 @@ static int pg_copy_end(struct db_copy *c, struct err *e)
     if (rc == 0)
         rc = copy_flush(c, out, c->used, e);
     if (rc == 0 && PQputCopyEnd(pg->conn, NULL) != 1)
-        rc = failed(pg, NULL, e);
+        rc = pg_failed(pg, NULL, e);
     if (rc < 0) {
         drain(pg);
         return rc;
     }
     OWN(own_result) PGresult *r = PQgetResult(pg->conn);
-    rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : failed(pg, r, e);
+    rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : pg_failed(pg, r, e);
     drain(pg);
     return rc;
 }
@@ -560,7 +497,8 @@ const struct db_driver pg_driver = {
     .rollback = pg_rollback,
     .prepare = pg_prepare,
     .run = pg_run,
-    .run_each = pg_run_each,
+    .run_all = pg_run_all,
+    .query_all = pg_query_all,
     .query = pg_query,
     .drop = pg_drop,
     .next = pg_next,

@@ -23,9 +23,21 @@ static inline void own_result(PGresult **r)
     PQclear(*r);
 }
 
+enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25 };
+
 extern const struct db_driver pg_driver;
 
 int pg_script(struct db *db, const char *sql, struct err *e);
+bool pg_succeeded(const PGresult *r);
+/* Says what went wrong, and marks a broken connection. r may be NULL. */
+int pg_failed(struct pg *pg, const PGresult *r, struct err *e);
+Oid pg_oid_of(enum db_type type);
+int pg_row_by_row(struct pg *pg, struct err *e); /* of the query that was just sent */
+
+/* base/db_pg_lists.c */
+int pg_run_all(struct db *db, const char *sql, const struct db_lists *lists, int64_t *changed,
+               struct err *e);
+int pg_query_all(struct db *db, const char *sql, const struct db_lists *lists, struct err *e);
 /* What libpq says on one line: its texts end in newlines and may have several. */
 void pg_one_line(const char *text, char *out, size_t size);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The capture service's one loop: a batch from the queue, one transaction into mgccomp, the next.
- * Nothing is told to the queue; where capture stands is what mgccomp says. What goes wrong ends in
- * reading on from there (capture_trouble.c).
+ * The capture service's loop: a batch from the queue, decoded, and handed to the thread that writes
+ * it in one transaction into mgccomp (capture_writing.c), while the next one is read here. Nothing
+ * is told to the queue; where capture stands is what mgccomp says. What goes wrong ends in reading
+ * on from there (capture_trouble.c).
  */
 #include "capture/capture.h"
 
@@ -19,6 +20,7 @@ enum { BATCH_RECORDS = 5000, BATCH_BYTES = 4 * 1024 * 1024, POLL_MS = 200, HOLD_
 static int assigned(void *arg, struct staging_position *positions, size_t n, struct err *e)
 {
     struct capture *c = arg;
+    capture_write_wait(c);
     int rc = staging_positions(c->o.staging, positions, n, e);
     if (rc == 0)
         rc = positions_add(&c->positions, positions, n, e);
@@ -30,6 +32,7 @@ static int assigned(void *arg, struct staging_position *positions, size_t n, str
 static void revoked(void *arg, const int32_t *parts, size_t n)
 {
     struct capture *c = arg;
+    capture_write_wait(c);
     positions_drop(&c->positions, parts, n);
     c->failing = false;
     capture_writer_forget(c->writer);
@@ -60,8 +63,15 @@ static int open_both(struct capture *c, struct err *e)
     return rc;
 }
 
+static void drop_loads(struct capture *c)
+{
+    for (size_t i = 0; i < 2; i++)
+        source_batch_clear(&c->loads[i].read);
+}
+
 void capture_reopen(struct capture *c)
 {
+    drop_loads(c);
     source_close(c->source);
     c->source = NULL;
     c->positions.n = 0;
@@ -71,48 +81,44 @@ void capture_reopen(struct capture *c)
         capture_writer_forget(c->writer);
 }
 
-static void write_batch(struct capture *c, size_t n)
+/* Reads and decodes while the batch before is being written. False: there was trouble, and l is
+ * empty. */
+static bool read_load(struct capture *c, struct load *l)
 {
-    struct capture_outcome out;
     struct err e = {0};
-    int rc = capture_write(c->writer, c->items, n, c->positions.at, c->positions.n, &out, &e);
-    if (rc < 0) {
-        capture_write_failed(c, rc, &e);
-        return;
-    }
-    c->failing = false;
-    capture_well(c);
-    capture_count(c, &out);
-    if (c->o.captured)
-        wake_ring(c->o.captured);
-    if (out.incidents > 0)
-        capture_heal_soon(c);
-    if (out.incidents > 0 || out.exceptions > 0)
-        log_event(LOG_WARN, "capture.batch",
-                  "records=%zu duplicates=%zu exceptions=%zu incidents=%zu", out.stored,
-                  out.duplicates, out.exceptions, out.incidents);
+    struct err why = {0};
+    int rc = source_poll(c->source, &l->read, c->o.batch_bytes, POLL_MS, &e);
+    int decoded = capture_decode(l->decoded, l->read.items, l->read.n, &why);
+    bool well = capture_write_finish(c);
+    if (well && decoded < 0)
+        capture_write_failed(c, decoded, &why);
+    if (!well || decoded < 0)
+        source_batch_clear(&l->read);
+    if (rc < 0)
+        capture_poll_failed(c, rc, &e);
+    return well && decoded == 0 && rc == 0;
 }
 
 static void turn(struct capture *c)
 {
+    struct load *l = &c->loads[c->turn];
     struct err e = {0};
-    size_t n = 0;
     int rc = open_both(c, &e);
     if (rc < 0) {
         capture_poll_failed(c, rc, &e);
         return;
     }
     capture_follow_pause(c);
-    rc = source_poll(c->source, c->items, c->o.batch_records, c->o.batch_bytes, POLL_MS, &n, &e);
-    if (rc < 0)
-        capture_poll_failed(c, rc, &e);
-    else if (n > 0)
-        write_batch(c, n);
-    else
-        capture_idle(c);
-    if (rc == 0)
-        capture_totals(c, n);
+    if (read_load(c, l)) {
+        if (l->read.n == 0)
+            capture_idle(c);
+        capture_totals(c, &l->read);
+    }
     capture_heal_turn(c);
+    if (l->read.n == 0) /* or dropped, as the source was opened anew */
+        return;
+    capture_write_begin(c, l);
+    c->turn = 1 - c->turn;
 }
 
 static void *run(void *arg)
@@ -120,11 +126,17 @@ static void *run(void *arg)
     struct capture *c = arg;
     while (!atomic_load(&c->stopping))
         turn(c);
+    (void)capture_write_finish(c);
     return NULL;
 }
 
 static void capture_free(struct capture *c)
 {
+    capture_writing_end(c);
+    for (size_t i = 0; i < 2; i++) {
+        source_batch_done(&c->loads[i].read);
+        capture_batch_free(c->loads[i].decoded);
+    }
     source_close(c->source);
     capture_writer_free(c->writer);
     capture_heal_free(c->heal);
@@ -132,7 +144,6 @@ static void capture_free(struct capture *c)
     (void)pthread_cond_destroy(&c->turned);
     (void)pthread_mutex_destroy(&c->lock);
     wake_done(&c->bell);
-    free(c->items);
     free(c);
 }
 
@@ -140,6 +151,17 @@ static void own_capture(struct capture **c)
 {
     if (*c)
         capture_free(*c);
+}
+
+static int make_loads(struct capture *c, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        rc = source_batch_init(&c->loads[i].read, c->o.batch_records, e);
+        if (rc == 0)
+            rc = capture_batch_new(&c->loads[i].decoded, e);
+    }
+    return rc;
 }
 
 int capture_start(struct capture **out, const struct capture_options *o, struct err *e)
@@ -156,14 +178,19 @@ int capture_start(struct capture **out, const struct capture_options *o, struct 
     c->o.batch_bytes = o->batch_bytes ? o->batch_bytes : BATCH_BYTES;
     c->state.staging_reachable = true;
     backoff_init(&c->backoff, 100, 10000);
-    c->items = calloc(c->o.batch_records, sizeof *c->items);
     c->heal = capture_heal_new();
-    if (!c->items || !c->heal || !wake_init(&c->bell))
+    if (!c->heal || !wake_init(&c->bell))
         return err_memory(e, "starting capture");
+    int rc = make_loads(c, e);
+    if (rc < 0)
+        return rc;
     /* What is away may come; what is set up wrongly stays so. */
-    int rc = open_both(c, e);
+    rc = open_both(c, e);
     if (rc < 0 && rc != ERR_RETRY && rc != ERR_DOUBT)
         return err_wrap(e, "capture");
+    rc = capture_writing_start(c, e);
+    if (rc < 0)
+        return rc;
     if (pthread_create(&c->thread, NULL, run, c) != 0)
         return err_memory(e, "starting capture's thread");
     *out = c;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to capture/capture*.c: the service's state. Its thread owns everything but what says
- * otherwise. */
+/* Private to capture/capture*.c: the service's state. The reading thread owns everything but what
+ * says otherwise. */
 #ifndef CAPTURE_CAPTURE_INSIDE_H
 #define CAPTURE_CAPTURE_INSIDE_H
 
@@ -11,15 +11,37 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* A batch on its way: read and decoded by one thread, then written by the other. */
+struct load {
+    struct source_batch read;
+    struct capture_batch *decoded;
+};
+
+/* capture_writing.c */
+struct writing {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t turned;
+    struct load *load; /* in hand; NULL: none */
+    bool written, ending;
+    int rc;
+    struct err e;
+    struct capture_outcome out;
+};
+
 struct capture {
     struct capture_options o;
     pthread_t thread;
     atomic_bool stopping, held; /* any thread */
     struct wake bell;           /* rung when one of them changed */
     struct source *source;      /* NULL: not open yet */
+    /* Lent to the writing thread while it has a batch in hand: */
     struct capture_writer *writer;
     struct positions positions;
-    struct capture_item *items;
+    struct load loads[2];
+    size_t turn; /* which of them is read next */
+    struct writing writing;
     bool away;    /* mgccomp did not answer; reading is paused until it does */
     bool paused;  /* the source was told */
     bool failing; /* mgccomp answers, but the batch to come was refused before */
@@ -45,9 +67,18 @@ void capture_idle(struct capture *c); /* an empty poll: time to see whether mgcc
 /* Tells the source whether to deliver, and capture_hold that no batch is in hand. */
 void capture_follow_pause(struct capture *c);
 
-/* capture_totals.c */
-void capture_totals(struct capture *c, size_t n); /* n items are in c->items and written */
-/* capture.c: the source is opened anew, so that each partition's log is compared again. */
+/* capture_writing.c: while a batch is in hand, the next one may be read and decoded. */
+int capture_writing_start(struct capture *c, struct err *e);
+void capture_writing_end(struct capture *c); /* after the batch in hand; NULL thread: harmless */
+void capture_write_begin(struct capture *c, struct load *l); /* none is in hand */
+void capture_write_wait(struct capture *c);                  /* none is in hand, or it is written */
+/* Waits. False: the batch in hand was not written, and what was read behind it is void. */
+bool capture_write_finish(struct capture *c);
+
+/* capture_totals.c: b was read last. */
+void capture_totals(struct capture *c, const struct source_batch *b);
+/* capture.c: the source is opened anew, so that each partition's log is compared again. No batch is
+ * in hand; what was read is void. */
 void capture_reopen(struct capture *c);
 
 /* capture_heal.c: asks the sources' stores for what is missing. */

@@ -73,6 +73,8 @@ void capture_follow_pause(struct capture *c)
 {
     struct err e = {0};
     bool held = atomic_load(&c->held);
+    if (held)
+        (void)capture_write_finish(c);
     bool wanted = c->away || held;
     if (wanted != c->paused && source_pause(c->source, wanted, &e) < 0)
         capture_trouble(c, "capture.pause", &e);

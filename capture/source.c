@@ -4,6 +4,10 @@
 
 #include "capture/source_driver.h"
 
+#include <stdlib.h>
+
+enum { ROWS_KEEP = 1024 * 1024 };
+
 const char *source_driver(const struct source *s)
 {
     return s->driver->name;
@@ -19,11 +23,37 @@ const struct source_fault *source_fault(const struct source *s)
     return &s->fault;
 }
 
-int source_poll(struct source *s, struct capture_item *items, size_t max, size_t max_bytes,
-                int64_t ms, size_t *n, struct err *e)
+int source_batch_init(struct source_batch *b, size_t max, struct err *e)
 {
-    *n = 0;
-    return s->driver->poll(s, items, max, max_bytes, ms, n, e);
+    *b = (struct source_batch){.max = max};
+    arena_init(&b->rows, ROWS_KEEP);
+    b->items = calloc(max, sizeof *b->items);
+    b->messages = calloc(max, sizeof *b->messages);
+    return b->items && b->messages ? 0 : err_memory(e, "reading the queue");
+}
+
+void source_batch_clear(struct source_batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        kafka_message_release(&b->messages[i]);
+    arena_reset(&b->rows);
+    b->n = 0;
+}
+
+void source_batch_done(struct source_batch *b)
+{
+    source_batch_clear(b);
+    arena_done(&b->rows);
+    free(b->items);
+    free(b->messages);
+    *b = (struct source_batch){0};
+}
+
+int source_poll(struct source *s, struct source_batch *b, size_t max_bytes, int64_t ms,
+                struct err *e)
+{
+    source_batch_clear(b);
+    return s->driver->poll(s, b, max_bytes, ms, e);
 }
 
 int source_seek(struct source *s, const struct staging_position *position, struct err *e)

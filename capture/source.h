@@ -6,6 +6,7 @@
 #ifndef CAPTURE_SOURCE_H
 #define CAPTURE_SOURCE_H
 
+#include "base/arena.h"
 #include "base/kafka.h"
 #include "base/wake.h"
 #include "mgccomp/capture_write.h"
@@ -39,12 +40,25 @@ struct source_fault {
 };
 const struct source_fault *source_fault(const struct source *s);
 
-/* Collects up to max items and about max_bytes, waiting up to ms for the first one; *n may be 0.
- * Items are valid until the next poll. ERR_FAULT: the log is not the one captured before (part and
+/* What a poll collected. There may be several, so that one is written while the next is read; all
+ * are cleared or done before their source is closed. */
+struct source_batch {
+    struct capture_item *items; /* n of them, room for max */
+    size_t n, max;
+    /* What the items' bytes lie in: */
+    struct kafka_message *messages;
+    struct arena rows;
+};
+int source_batch_init(struct source_batch *b, size_t max, struct err *e);
+void source_batch_clear(struct source_batch *b); /* its items are no longer valid */
+void source_batch_done(struct source_batch *b);  /* zeroed or half-made: harmless */
+
+/* Clears b and collects up to b->max items and about max_bytes, waiting up to ms for the first one;
+ * b->n may be 0. ERR_FAULT: the log is not the one captured before (part and
  * offsets in the text and in source_fault); told once, the partition delivers nothing from then
  * on, the others do. ERR_RETRY: the queue can't be reached. */
-int source_poll(struct source *s, struct capture_item *items, size_t max, size_t max_bytes,
-                int64_t ms, size_t *n, struct err *e);
+int source_poll(struct source *s, struct source_batch *b, size_t max_bytes, int64_t ms,
+                struct err *e);
 /* Reads on from that position: after a lost compare-and-swap or a failed write. */
 int source_seek(struct source *s, const struct staging_position *position, struct err *e);
 /* False when the partition stands still, or is not assigned. */

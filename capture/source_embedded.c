@@ -4,7 +4,6 @@
  * holds nothing open between two pages. A position that is not there (numbers are never given out
  * twice) is passed over: if a record was taken away, its stream's chain says so.
  */
-#include "base/arena.h"
 #include "base/clock.h"
 #include "base/own.h"
 #include "capture/source_driver.h"
@@ -14,14 +13,11 @@
 #include <poll.h>
 #include <string.h>
 
-enum { KEEP_BYTES = 8 * 1024 * 1024 };
-
 struct embedded {
     struct source base;
     struct wake *committed;
     char *url;
     struct store *store; /* NULL: to be opened at the next poll */
-    struct arena rows;
     struct staging_position at;
     bool assigned;
     bool dead; /* not the log that was captured before */
@@ -32,7 +28,6 @@ static void embedded_close(struct source *base)
 {
     struct embedded *s = (struct embedded *)base;
     store_close(s->store);
-    arena_done(&s->rows);
     free(s->url);
     free(s);
 }
@@ -51,54 +46,53 @@ static int open_store(struct embedded *s, struct err *e)
 
 struct copying {
     struct embedded *s;
-    struct capture_item *items;
-    size_t n;
+    struct source_batch *b;
     int64_t now_us;
 };
 
 static int copy_row(void *arg, const struct store_row *row, struct err *e)
 {
     struct copying *c = arg;
-    struct capture_item *item = &c->items[c->n];
+    struct capture_item *item = &c->b->items[c->b->n];
     *item =
         (struct capture_item){.part = 0, .pos = row->pos + c->s->at.shift, .queued_us = c->now_us};
-    if (!arena_copy(&c->s->rows, row->raw, &item->raw))
+    if (!arena_copy(&c->b->rows, row->raw, &item->raw))
         return err_memory(e, "reading the store");
-    c->n++;
+    c->b->n++;
     return 0;
 }
 
-static int read_page(struct embedded *s, struct capture_item *items, size_t max, size_t max_bytes,
-                     size_t *n, struct err *e)
+static int read_page(struct embedded *s, struct source_batch *b, size_t max, size_t max_bytes,
+                     struct err *e)
 {
-    struct copying c = {.s = s, .items = items, .now_us = clock_wall_us()};
-    arena_reset(&s->rows);
+    struct copying c = {.s = s, .b = b, .now_us = clock_wall_us()};
+    source_batch_clear(b);
     int rc = store_read_from(s->store, s->at.pos - s->at.shift, max, max_bytes, copy_row, &c, e);
-    if (rc < 0)
+    if (rc < 0) {
+        source_batch_clear(b);
         return rc;
-    if (c.n > 0)
-        s->at.pos = items[c.n - 1].pos + 1;
-    *n = c.n;
+    }
+    if (b->n > 0)
+        s->at.pos = b->items[b->n - 1].pos + 1;
     return 0;
 }
 
 /* The last captured record must still be where it was. */
-static int compare_last(struct embedded *s, struct err *e)
+static int compare_last(struct embedded *s, struct source_batch *b, struct err *e)
 {
-    struct capture_item item;
-    size_t n = 0;
     uint8_t hash[SHA256_SIZE] = {0};
     int64_t pos = s->at.pos;
     if (!s->at.has_hash)
         return 0;
     s->at.pos = pos - 1;
-    int rc = read_page(s, &item, 1, 1, &n, e);
+    int rc = read_page(s, b, 1, 1, e);
     s->at.pos = pos;
     if (rc < 0)
         return rc;
-    bool there = n == 1 && item.pos == pos - 1;
+    bool there = b->n == 1 && b->items[0].pos == pos - 1;
     if (there)
-        sha256(item.raw.p, item.raw.n, hash);
+        sha256(b->items[0].raw.p, b->items[0].raw.n, hash);
+    source_batch_clear(b);
     if (there && memcmp(hash, s->at.hash, SHA256_SIZE) == 0)
         return 0;
     s->dead = true;
@@ -109,7 +103,8 @@ static int compare_last(struct embedded *s, struct err *e)
                    pos - 1, there ? "another record" : "no record");
 }
 
-static int assign(struct embedded *s, struct err *e)
+/* b: for the record that is compared; left empty. */
+static int assign(struct embedded *s, struct source_batch *b, struct err *e)
 {
     struct staging_position at = {.part = 0};
     if (s->assigned)
@@ -118,7 +113,7 @@ static int assign(struct embedded *s, struct err *e)
     if (rc < 0)
         return rc;
     s->at = at;
-    rc = compare_last(s, e);
+    rc = compare_last(s, b, e);
     if (rc == 0 || s->dead)
         s->assigned = true;
     return rc;
@@ -133,8 +128,8 @@ static void wait_for_commit(const struct embedded *s, int64_t ms)
         (void)wake_wait(s->committed, 0);
 }
 
-static int embedded_poll(struct source *base, struct capture_item *items, size_t max,
-                         size_t max_bytes, int64_t ms, size_t *n, struct err *e)
+static int embedded_poll(struct source *base, struct source_batch *b, size_t max_bytes, int64_t ms,
+                         struct err *e)
 {
     struct embedded *s = (struct embedded *)base;
     if (s->paused || s->dead) {
@@ -147,12 +142,12 @@ static int embedded_poll(struct source *base, struct capture_item *items, size_t
         return 0;
     }
     if (rc == 0)
-        rc = assign(s, e);
+        rc = assign(s, b, e);
     if (rc == 0)
-        rc = read_page(s, items, max, max_bytes, n, e);
-    if (rc == 0 && *n == 0) {
+        rc = read_page(s, b, b->max, max_bytes, e);
+    if (rc == 0 && b->n == 0) {
         wait_for_commit(s, ms);
-        rc = read_page(s, items, max, max_bytes, n, e);
+        rc = read_page(s, b, b->max, max_bytes, e);
     }
     return rc;
 }
@@ -197,7 +192,6 @@ int source_embedded_open(struct source **out, const struct source_embedded_optio
     base->driver = &driver;
     base->events = *events;
     base->arg = arg;
-    arena_init(&s->rows, KEEP_BYTES);
     s->committed = o->committed;
     s->url = strdup(o->store_url);
     if (!s->url)

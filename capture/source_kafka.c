@@ -29,25 +29,13 @@ struct kafka {
     struct kafka_consumer *consumer;
     struct place *places;
     size_t places_n;
-    /* The batch in the caller's hands. */
-    struct capture_item *items;
-    struct kafka_message *messages;
-    size_t n, room;
+    struct source_batch *filling; /* NULL outside a poll */
 };
-
-static void release(struct kafka *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        kafka_message_release(&s->messages[i]);
-    s->n = 0;
-}
 
 static void kafka_close(struct source *base)
 {
     struct kafka *s = (struct kafka *)base;
-    release(s);
     kafka_consumer_close(s->consumer);
-    free(s->messages);
     free(s->places);
     free(s->brokers);
     free(s->topic);
@@ -156,22 +144,24 @@ static bool among(int32_t part, const int32_t *parts, size_t n)
 static void revoked(void *arg, const int32_t *parts, size_t n)
 {
     struct kafka *s = arg;
+    struct source_batch *b = s->filling;
     size_t kept = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        if (among(s->messages[i].partition, parts, n)) {
-            kafka_message_release(&s->messages[i]);
+    for (size_t i = 0; b && i < b->n; i++) {
+        if (among(b->messages[i].partition, parts, n)) {
+            kafka_message_release(&b->messages[i]);
             continue;
         }
-        s->messages[kept] = s->messages[i];
-        s->items[kept] = s->items[i];
+        b->messages[kept] = b->messages[i];
+        b->items[kept] = b->items[i];
         kept++;
     }
-    s->n = kept;
+    if (b)
+        b->n = kept;
     s->places_n = 0;
     s->base.events.revoked(s->base.arg, parts, n);
 }
 
-static void collect(struct kafka *s, struct kafka_message *m)
+static void collect(struct kafka *s, struct source_batch *b, struct kafka_message *m)
 {
     struct place *p = place_of(s, m->partition);
     if (!p || p->dead || m->offset < p->next) {
@@ -179,24 +169,12 @@ static void collect(struct kafka *s, struct kafka_message *m)
         return;
     }
     p->next = m->offset + 1;
-    s->messages[s->n] = *m;
-    s->items[s->n] = (struct capture_item){.part = m->partition,
+    b->messages[b->n] = *m;
+    b->items[b->n] = (struct capture_item){.part = m->partition,
                                            .pos = m->offset + p->shift,
                                            .queued_us = m->queued_us,
                                            .raw = m->value};
-    s->n++;
-}
-
-static int grow(struct kafka *s, size_t max, struct err *e)
-{
-    if (max <= s->room)
-        return 0;
-    struct kafka_message *more = realloc(s->messages, max * sizeof *more);
-    if (!more)
-        return err_memory(e, "reading the queue");
-    s->messages = more;
-    s->room = max;
-    return 0;
+    b->n++;
 }
 
 /* Told once what was collected before it is out. */
@@ -223,7 +201,7 @@ static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct 
     struct place *p = rc == ERR_NOT_FOUND ? place_of(s, m->partition) : NULL;
     if (p && !p->dead)
         outside(s, p, m->offset);
-    if (s->n > 0)
+    if (s->filling->n > 0)
         return 0;
     int told = tell_fault(s, e);
     if (told < 0)
@@ -231,30 +209,30 @@ static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct 
     return rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static int kafka_poll(struct source *base, struct capture_item *items, size_t max, size_t max_bytes,
-                      int64_t ms, size_t *n, struct err *e)
+static int fill(struct kafka *s, struct source_batch *b, size_t max_bytes, int64_t ms,
+                struct err *e)
 {
-    struct kafka *s = (struct kafka *)base;
     size_t bytes = 0;
-    release(s);
-    int rc = grow(s, max, e);
-    if (rc < 0)
-        return rc;
-    s->items = items;
-    for (size_t polled = 0; polled < max && bytes < max_bytes; polled++) {
+    for (size_t polled = 0; polled < b->max && bytes < max_bytes; polled++) {
         struct kafka_message m = {0};
-        rc = kafka_consumer_poll(s->consumer, s->n ? 0 : ms, &m, e);
-        if (rc < 0) {
-            rc = ended(s, rc, &m, e);
-            *n = s->n;
-            return rc;
-        }
+        int rc = kafka_consumer_poll(s->consumer, b->n ? 0 : ms, &m, e);
+        if (rc < 0)
+            return ended(s, rc, &m, e);
         bytes += m.value.n;
-        collect(s, &m);
+        collect(s, b, &m);
     }
     kafka_consumer_nudge(s->consumer);
-    *n = s->n;
     return 0;
+}
+
+static int kafka_poll(struct source *base, struct source_batch *b, size_t max_bytes, int64_t ms,
+                      struct err *e)
+{
+    struct kafka *s = (struct kafka *)base;
+    s->filling = b;
+    int rc = fill(s, b, max_bytes, ms, e);
+    s->filling = NULL;
+    return rc;
 }
 
 static int kafka_seek(struct source *base, const struct staging_position *position, struct err *e)

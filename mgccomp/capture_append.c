@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A judged slice into the tables: heads by compare-and-swap, incidents, presence, records in bulk.
- */
+/* A judged slice into the tables: heads, incidents, presence, records in bulk. */
 #include "mgccomp/capture_batch.h"
 #include "mgccomp/gap.h"
 #include "mgccomp/incident.h"
@@ -11,111 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TOGETHER = 128, MOVE_VALUES = 8 };
-
-/* As the sweep locks them; those without a row yet, which only another capture can meet, last. */
-static int by_lock(const void *a, const void *b)
-{
-    const struct stream *x = *(struct stream *const *)a;
-    const struct stream *y = *(struct stream *const *)b;
-    int c = (x->id == 0) - (y->id == 0);
-    if (c == 0)
-        c = (x->id > y->id) - (x->id < y->id);
-    if (c == 0)
-        c = slice_cmp(x->source, y->source);
-    if (c == 0)
-        c = slice_cmp(x->subject, y->subject);
-    if (c == 0)
-        c = (x->epoch > y->epoch) - (x->epoch < y->epoch);
-    return c;
-}
-
-static int lost_head(const struct stream *s, struct err *e)
-{
-    return err_set(e, ERR_CONFLICT, "another capture moved the head of %.*s",
-                   SLICE_ARG(s->subject));
-}
-
-static int insert_stream(struct batch *b, struct stream *s, struct err *e)
-{
-    const struct slice hash = {(const char *)s->now.hash, SHA256_SIZE};
-    int64_t id = 0;
-    int rc = db_int(b->t->db,
-                    "INSERT INTO stream (source, epoch, subject, sequence, hash, captured,"
-                    " deleted, last_us, name) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)"
-                    " ON CONFLICT (source, epoch, subject) DO NOTHING RETURNING id",
-                    DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject),
-                            DB_I(s->now.sequence), DB_B(hash), DB_I(s->added), DB_I(b->now_us),
-                            s->name.n ? DB_T(s->name) : DB_N),
-                    0, &id, e);
-    if (rc == ERR_NOT_FOUND)
-        return lost_head(s, e);
-    if (rc == 0)
-        s->id = id;
-    return rc;
-}
-
-/* Heads on their way into the database. By compare-and-swap: no row changed means that the head is
- * not where it was. */
-struct moves {
-    struct db_value args[TOGETHER][MOVE_VALUES];
-    const struct stream *streams[TOGETHER];
-    size_t n;
-};
-
-static int send_moves(struct batch *b, struct moves *m, struct err *e)
-{
-    int64_t changed[TOGETHER] = {0};
-    size_t n = m->n;
-    m->n = 0;
-    int rc = db_run_each(b->t->db,
-                         "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
-                         " last_us = $5, name = COALESCE($8, name)"
-                         " WHERE id = $1 AND sequence = $6 AND hash = $7",
-                         m->args[0], MOVE_VALUES, n, changed, e);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (changed[i] != 1)
-            rc = lost_head(m->streams[i], e);
-    }
-    return rc;
-}
-
-static int move_stream(struct batch *b, struct moves *m, const struct stream *s, struct err *e)
-{
-    const struct db_value args[MOVE_VALUES] = {
-        DB_I(s->id),
-        DB_I(s->now.sequence),
-        DB_B(((struct slice){(const char *)s->now.hash, SHA256_SIZE})),
-        DB_I(s->added),
-        DB_I(b->now_us),
-        DB_I(s->start.sequence),
-        DB_B(((struct slice){(const char *)s->start.hash, SHA256_SIZE})),
-        s->name.n ? DB_T(s->name) : DB_N,
-    };
-    memcpy(m->args[m->n], args, sizeof args);
-    m->streams[m->n++] = s;
-    return m->n < TOGETHER ? 0 : send_moves(b, m, e);
-}
-
-static int write_streams(struct batch *b, struct err *e)
-{
-    struct moves moves = {.n = 0};
-    size_t i = 0;
-    int rc = 0;
-    qsort(b->touched, b->touched_n, sizeof b->touched[0], by_lock);
-    for (; rc == 0 && i < b->touched_n && b->touched[i]->id; i++) {
-        if (b->touched[i]->added > 0) /* not duplicates only */
-            rc = move_stream(b, &moves, b->touched[i], e);
-    }
-    if (rc == 0)
-        rc = send_moves(b, &moves, e);
-    for (; rc == 0 && i < b->touched_n; i++) {
-        if (b->touched[i]->added > 0)
-            rc = insert_stream(b, b->touched[i], e);
-    }
-    return rc;
-}
 
 static void describe(const struct batch *b, const struct finding *f, char object[64],
                      char detail[256])
@@ -177,14 +70,6 @@ static bool moves_presence(const struct staged *r)
 
 static int write_presence(struct batch *b, size_t lo, size_t hi, struct err *e)
 {
-    if (b->presence_room < b->room) {
-        free(b->presence);
-        b->presence_room = 0;
-        b->presence = calloc(b->room, sizeof *b->presence);
-        if (!b->presence)
-            return err_memory(e, "noting who is in which room");
-        b->presence_room = b->room;
-    }
     size_t n = 0;
     for (size_t i = lo; i < hi; i++) {
         const struct staged *r = &b->staged[i];
@@ -273,7 +158,7 @@ int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e)
     if (rc == 0 && b->findings_n > 0)
         rc = staging_lock_gate(b->t, e);
     if (rc == 0)
-        rc = write_streams(b, e);
+        rc = batch_write_heads(b, e);
     if (rc == 0)
         rc = write_findings(b, e);
     if (rc == 0)

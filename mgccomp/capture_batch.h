@@ -2,7 +2,7 @@
 /*
  * Private to mgccomp/capture_*.c: a batch on its way into mgccomp. It is decoded before the
  * transaction (capture_decode.c), judged against the heads inside it (capture_judge.c,
- * capture_known.c), and appended (capture_append.c).
+ * capture_known.c), and appended (capture_heads.c, capture_append.c).
  */
 #ifndef MGCCOMP_CAPTURE_BATCH_H
 #define MGCCOMP_CAPTURE_BATCH_H
@@ -22,7 +22,8 @@ enum refused {
 struct staged {
     const struct capture_item *item;
     uint8_t hash[SHA256_SIZE], previous[SHA256_SIZE];
-    struct stream *decoded; /* NULL: it could not be read */
+    struct slice source, subject; /* absent: it could not be read */
+    int64_t epoch;
     enum record_kind kind;
     bool sequenced;
     enum refused refused;
@@ -30,10 +31,11 @@ struct staged {
     struct slice participant, endpoint, name; /* join, leave */
     struct slice room;                        /* the room's display name, if it is told */
     struct slice note;                        /* why it is an exception */
-    /* Set by judging: */
-    bool dropped;  /* a duplicate */
-    int64_t flags; /* enum staging_flag */
-    size_t before; /* the stream's item before it in the batch, as stream.last */
+    /* Set by writing: */
+    struct stream *decoded; /* NULL: it could not be read */
+    bool dropped;           /* a duplicate */
+    int64_t flags;          /* enum staging_flag */
+    size_t before;          /* the stream's item before it in the batch, as stream.last */
 };
 
 /* An incident to be opened once its stream has a row. */
@@ -44,19 +46,31 @@ struct finding {
     int64_t first, last;
 };
 
-struct batch {
-    struct staging_txn *t;
-    struct head_cache *streams;
+/* capture_decode.c: what the reader of the queue makes, without a database. */
+struct capture_batch {
     struct json_doc *doc;
     struct arena texts;
     struct staged *staged;
     size_t n, room;
-    struct stream **touched; /* by the slice; room entries */
+};
+
+enum { LIST_VALUES = 8192 };
+
+/* What the writer makes of it. */
+struct batch {
+    struct staging_txn *t;
+    struct head_cache *streams;
+    struct json_doc *doc;
+    struct capture_batch *in;
+    struct staged *staged; /* in's */
+    size_t n;
+    size_t room;             /* entries of touched and presence */
+    struct stream **touched; /* by the slice */
     size_t touched_n;
+    struct db_value *values;  /* LIST_VALUES of them, for whoever sends lists */
     struct finding *findings; /* of the slice */
     size_t findings_n, findings_room;
-    struct presence_event *presence; /* presence_room entries */
-    size_t presence_room;
+    struct presence_event *presence;
     uint64_t number, slice;
     int64_t generation, now_us;
     size_t incidents; /* opened by the transaction */
@@ -67,15 +81,15 @@ static inline struct stream *staged_stream(const struct staged *s)
     return s->refused == REFUSED_PLACE ? NULL : s->decoded;
 }
 
-/* capture_decode.c: fills staged[0..n) from the items. */
-int batch_decode(struct batch *b, const struct capture_item *items, size_t n, struct err *e);
-
 /* capture_judge.c: judges staged[lo..hi) against the heads and moves these in memory. Nothing but
  * gaps that a late record fills is written yet. */
 int batch_judge(struct batch *b, size_t lo, size_t hi, struct err *e);
 void batch_unjudge(struct batch *b); /* heads are as before the slice */
 int batch_find(struct batch *b, const char *kind, size_t item, int64_t first, int64_t last,
                struct err *e);
+
+/* capture_heads.c: the touched streams' rows are as they are in memory. */
+int batch_write_heads(struct batch *b, struct err *e);
 
 /* capture_append.c: judges and writes staged[lo..hi) within b->t. */
 int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e);

@@ -6,37 +6,76 @@
 
 #include <string.h>
 
-static int grow(struct batch *b, size_t n, struct err *e)
+enum { TEXTS_KEEP = 256 * 1024 };
+
+int capture_batch_new(struct capture_batch **out, struct err *e)
+{
+    OWN(own_capture_batch) struct capture_batch *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_memory(e, "opening a batch");
+    arena_init(&b->texts, TEXTS_KEEP);
+    b->doc = json_doc_new();
+    if (!b->doc)
+        return err_memory(e, "opening a batch");
+    *out = b;
+    b = NULL;
+    return 0;
+}
+
+void capture_batch_free(struct capture_batch *b)
+{
+    if (!b)
+        return;
+    arena_done(&b->texts);
+    json_doc_free(b->doc);
+    free(b->staged);
+    free(b);
+}
+
+static int grow(struct capture_batch *b, size_t n, struct err *e)
 {
     if (n <= b->room)
         return 0;
     free(b->staged);
-    free(b->touched);
     b->room = 0;
     b->staged = calloc(n, sizeof *b->staged);
-    b->touched = calloc(n, sizeof(struct stream *));
-    if (!b->staged || !b->touched)
+    if (!b->staged)
         return err_memory(e, "decoding a batch");
     b->room = n;
     return 0;
 }
 
-static int keep_texts(struct batch *b, struct staged *s, const struct record *r, struct err *e)
+/* Most texts lie in the record's own bytes, which outlive the batch; what was escaped there lies in
+ * the document, which the next record takes. */
+static bool keep(struct capture_batch *b, const struct staged *s, struct slice text,
+                 struct slice *out)
 {
-    if (r->room.n && !arena_copy(&b->texts, r->room, &s->room))
+    const struct slice raw = s->item->raw;
+    if (raw.p <= text.p && text.p + text.n <= raw.p + raw.n) {
+        *out = text;
+        return true;
+    }
+    return arena_copy(&b->texts, text, out);
+}
+
+static int keep_texts(struct capture_batch *b, struct staged *s, const struct record *r,
+                      struct err *e)
+{
+    if (!keep(b, s, r->source, &s->source) || !keep(b, s, r->subject, &s->subject) ||
+        (r->room.n && !keep(b, s, r->room, &s->room)))
         return err_memory(e, "decoding a batch");
     if (r->kind != RECORD_JOIN && r->kind != RECORD_LEAVE)
         return 0;
     s->endpoint = SLICE("");
-    if (arena_copy(&b->texts, r->participant, &s->participant) &&
-        (!r->endpoint.p || arena_copy(&b->texts, r->endpoint, &s->endpoint)) &&
-        (!r->name.p || arena_copy(&b->texts, r->name, &s->name)))
+    if (keep(b, s, r->participant, &s->participant) &&
+        (!r->endpoint.p || keep(b, s, r->endpoint, &s->endpoint)) &&
+        (!r->name.p || keep(b, s, r->name, &s->name)))
         return 0;
     return err_memory(e, "decoding a batch");
 }
 
 /* The note says what is wrong with the record, not what is in it. */
-static int keep_raw(struct batch *b, struct staged *s, const struct err *why, struct err *e)
+static int keep_raw(struct capture_batch *b, struct staged *s, const struct err *why, struct err *e)
 {
     s->time_us = s->item->queued_us;
     s->kind = RECORD_OTHER;
@@ -45,7 +84,7 @@ static int keep_raw(struct batch *b, struct staged *s, const struct err *why, st
                                                                 : err_memory(e, "decoding a batch");
 }
 
-static int decode_one(struct batch *b, struct staged *s, struct err *e)
+static int decode_one(struct capture_batch *b, struct staged *s, struct err *e)
 {
     struct record r;
     struct err why = {0};
@@ -59,15 +98,14 @@ static int decode_one(struct batch *b, struct staged *s, struct err *e)
     s->time_us = r.time_us;
     s->sequenced = r.sequenced;
     s->sequence = r.sequence;
+    s->epoch = r.sequenced ? r.epoch : 0;
     memcpy(s->hash, r.hash, SHA256_SIZE);
     memcpy(s->previous, r.previous, SHA256_SIZE);
-    s->decoded = head_cache_get(b->streams, r.source, r.sequenced ? r.epoch : 0, r.subject);
-    if (!s->decoded)
-        return err_memory(e, "decoding a batch");
     return keep_texts(b, s, &r, e);
 }
 
-int batch_decode(struct batch *b, const struct capture_item *items, size_t n, struct err *e)
+int capture_decode(struct capture_batch *b, const struct capture_item *items, size_t n,
+                   struct err *e)
 {
     arena_reset(&b->texts);
     b->n = 0;

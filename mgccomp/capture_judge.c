@@ -166,9 +166,7 @@ static int judge_one(struct batch *b, size_t item, struct err *e)
         if (rc < 0 || !s)
             return rc;
     }
-    int rc = head_cache_load(b->streams, b->t->db, s, e);
-    if (rc < 0)
-        return rc;
+    int rc = 0;
     touch(b, s);
     if (!r->sequenced)
         r->flags |= STAGING_UNPROVABLE;
@@ -186,15 +184,25 @@ static int judge_one(struct batch *b, size_t item, struct err *e)
     return 0;
 }
 
+/* What mgccomp knows of the slice's streams, in one go. */
+static int load_heads(struct batch *b, size_t lo, size_t hi, struct err *e)
+{
+    size_t n = 0;
+    for (size_t i = lo; i < hi; i++) {
+        struct stream *s = staged_stream(&b->staged[i]);
+        if (s && head_cache_wants(b->streams, s))
+            b->touched[n++] = s;
+    }
+    return head_cache_load(b->streams, b->t->db, b->touched, n, e);
+}
+
 int batch_judge(struct batch *b, size_t lo, size_t hi, struct err *e)
 {
     b->slice++;
     b->touched_n = 0;
     b->findings_n = 0;
-    for (size_t i = lo; i < hi; i++) {
-        int rc = judge_one(b, i, e);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+    int rc = load_heads(b, lo, hi, e);
+    for (size_t i = lo; rc == 0 && i < hi; i++)
+        rc = judge_one(b, i, e);
+    return rc;
 }

@@ -78,6 +78,8 @@ static int names_as_previous(struct batch *b, const struct stream *s, int64_t se
     for (rc = db_rows_next(r, e); rc == 1; rc = db_rows_next(r, e)) {
         struct record next;
         rc = record_decode(b->doc, db_rows_slice(r, 0), &next, e);
+        if (rc < 0 && rc != ERR_REJECTED)
+            return rc;
         if (rc < 0)
             return err_set(e, ERR_FAULT, "mgccomp: record %lld of %.*s is damaged",
                            (long long)sequence, SLICE_ARG(s->subject));

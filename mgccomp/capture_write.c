@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { HEADS_MAX = 100000, TEXTS_KEEP = 256 * 1024 };
+enum { HEADS_MAX = 100000 };
 
 struct capture_writer {
     struct staging *st;
@@ -29,10 +29,10 @@ int capture_writer_new(struct capture_writer **out, struct staging *st, int64_t 
         return err_memory(e, "opening the capture writer");
     w->st = st;
     w->b.generation = generation;
-    arena_init(&w->b.texts, TEXTS_KEEP);
     w->b.doc = json_doc_new();
     w->b.streams = head_cache_new(HEADS_MAX);
-    if (!w->b.doc || !w->b.streams)
+    w->b.values = calloc(LIST_VALUES, sizeof *w->b.values);
+    if (!w->b.doc || !w->b.streams || !w->b.values)
         return err_memory(e, "opening the capture writer");
     *out = w;
     w = NULL;
@@ -43,10 +43,9 @@ void capture_writer_free(struct capture_writer *w)
 {
     if (!w)
         return;
-    arena_done(&w->b.texts);
     json_doc_free(w->b.doc);
     head_cache_free(w->b.streams);
-    free(w->b.staged);
+    free(w->b.values);
     free(w->b.touched);
     free(w->b.findings);
     free(w->b.presence);
@@ -71,7 +70,8 @@ static int keep_refused(struct batch *b, size_t i, const struct err *why, struct
         if ((unsigned char)note[k] < 0x20 || (unsigned char)note[k] > 0x7e)
             note[k] = '?';
     }
-    return arena_copy(&b->texts, slice_of(note), &r->note) ? 0 : err_memory(e, "keeping a record");
+    return arena_copy(&b->in->texts, slice_of(note), &r->note) ? 0
+                                                               : err_memory(e, "keeping a record");
 }
 
 /* Halves what the database refuses until the record is found; the others go in. */
@@ -271,12 +271,44 @@ static int write_decoded(struct capture_writer *w, struct staging_position *posi
     return rc;
 }
 
-int capture_write(struct capture_writer *w, const struct capture_item *items, size_t n,
+static int grow(struct batch *b, size_t n, struct err *e)
+{
+    if (n <= b->room)
+        return 0;
+    free(b->touched);
+    free(b->presence);
+    b->room = 0;
+    b->touched = calloc(n, sizeof(struct stream *));
+    b->presence = calloc(n, sizeof *b->presence);
+    if (!b->touched || !b->presence)
+        return err_memory(e, "capturing a batch");
+    b->room = n;
+    return 0;
+}
+
+static int take_batch(struct batch *b, struct capture_batch *in, struct err *e)
+{
+    int rc = grow(b, in->n, e);
+    b->in = in;
+    b->staged = in->staged;
+    b->n = in->n;
+    for (size_t i = 0; rc == 0 && i < b->n; i++) {
+        struct staged *r = &b->staged[i];
+        if (!r->source.p)
+            continue;
+        r->decoded = head_cache_get(b->streams, r->source, r->epoch, r->subject);
+        if (!r->decoded)
+            rc = err_memory(e, "capturing a batch");
+    }
+    return rc;
+}
+
+int capture_write(struct capture_writer *w, struct capture_batch *batch,
                   struct staging_position *positions, size_t position_count,
                   struct capture_outcome *out, struct err *e)
 {
-    int rc = batch_decode(&w->b, items, n, e);
-    if (rc == 0 && n > 0)
+    int rc = take_batch(&w->b, batch, e);
+    if (rc == 0 && batch->n > 0)
         rc = write_decoded(w, positions, position_count, e);
     if (rc < 0)
         head_cache_forget(w->b.streams);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a batch from the queue becomes staged records: one transaction whose first statement is the
- * compare-and-swap of the position, then heads checked in sorted order, then a bulk append.
+ * How a batch from the queue becomes staged records: it is decoded; then one transaction whose
+ * first statement is the compare-and-swap of the position, then heads checked in sorted order, then
+ * a bulk append. Decoding needs no database and no writer, so that another thread may do it
+ * meanwhile.
  */
 #ifndef MGCCOMP_CAPTURE_WRITE_H
 #define MGCCOMP_CAPTURE_WRITE_H
@@ -16,6 +18,14 @@ struct capture_item {
     struct slice raw;
 };
 
+/* Decoded items. */
+struct capture_batch;
+int capture_batch_new(struct capture_batch **out, struct err *e);
+void capture_batch_free(struct capture_batch *b); /* NULL allowed */
+/* What b held is forgotten. The items and their bytes must stay until b is written. */
+int capture_decode(struct capture_batch *b, const struct capture_item *items, size_t n,
+                   struct err *e);
+
 /* Cached heads; one for each capturing thread. */
 struct capture_writer;
 int capture_writer_new(struct capture_writer **out, struct staging *st, int64_t generation,
@@ -29,14 +39,19 @@ struct capture_outcome {
     size_t exceptions;
     size_t incidents; /* opened */
 };
-/* Writes n items (of one or more partitions) durably, or nothing. positions[]: the expected
+/* Writes a batch (of one or more partitions) durably, or nothing. positions[]: the expected
  * positions of the partitions in the batch; on success they are moved to behind the last item, with
  * its hash. ERR_CONFLICT: another capture moved a position; heads were forgotten, read positions
  * again and seek. Data that the database refuses is bisected down to the record, which becomes an
  * exception. */
-int capture_write(struct capture_writer *w, const struct capture_item *items, size_t n,
+int capture_write(struct capture_writer *w, struct capture_batch *batch,
                   struct staging_position *positions, size_t position_count,
                   struct capture_outcome *out, struct err *e);
+
+static inline void own_capture_batch(struct capture_batch **b)
+{
+    capture_batch_free(*b);
+}
 
 static inline void own_capture_writer(struct capture_writer **w)
 {

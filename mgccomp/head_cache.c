@@ -2,11 +2,10 @@
 /* A hash table of streams with a list by last use. */
 #include "mgccomp/head_cache.h"
 
-#include "base/own.h"
-
+#include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS = 1 << 16 };
+enum { BUCKETS = 1 << 16, TOGETHER = 512 };
 
 struct head_cache {
     struct stream *buckets[BUCKETS];
@@ -116,14 +115,27 @@ static struct stream *make(struct head_cache *all, struct slice source, int64_t 
     return s;
 }
 
-struct stream *head_cache_get(struct head_cache *all, struct slice source, int64_t epoch,
-                              struct slice subject)
+static struct stream *find(struct head_cache *all, struct slice source, int64_t epoch,
+                           struct slice subject, uint64_t hash)
 {
-    uint64_t hash = hash_of(all, source, epoch, subject);
     struct stream *s = all->buckets[hash % BUCKETS];
     while (s && !(s->hash == hash && s->epoch == epoch && slice_eq(s->subject, subject) &&
                   slice_eq(s->source, source)))
         s = s->chain;
+    return s;
+}
+
+struct stream *head_cache_find(struct head_cache *all, struct slice source, int64_t epoch,
+                               struct slice subject)
+{
+    return find(all, source, epoch, subject, hash_of(all, source, epoch, subject));
+}
+
+struct stream *head_cache_get(struct head_cache *all, struct slice source, int64_t epoch,
+                              struct slice subject)
+{
+    uint64_t hash = hash_of(all, source, epoch, subject);
+    struct stream *s = find(all, source, epoch, subject, hash);
     if (!s)
         return make(all, source, epoch, subject, hash);
     if (s != all->newest) {
@@ -133,31 +145,56 @@ struct stream *head_cache_get(struct head_cache *all, struct slice source, int64
     return s;
 }
 
-int head_cache_load(struct head_cache *all, struct db *db, struct stream *s, struct err *e)
+bool head_cache_wants(struct head_cache *all, struct stream *s)
 {
-    if (s->loaded == all->valid)
-        return 0;
-    OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db,
-                      "SELECT id, sequence, hash FROM stream"
-                      " WHERE source = $1 AND epoch = $2 AND subject = $3",
-                      DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject)), &r, e);
-    if (rc < 0)
-        return rc;
-    rc = db_rows_next(r, e);
-    if (rc < 0)
-        return rc;
-    s->id = 0;
-    s->now = (struct chain_head){0};
-    if (rc == 1) {
-        struct slice hash = db_rows_slice(r, 2);
-        if (hash.n != SHA256_SIZE)
-            return err_set(e, ERR_FAULT, "mgccomp: the head of %.*s is damaged",
-                           SLICE_ARG(s->subject));
-        s->id = db_rows_int(r, 0);
-        s->now.sequence = db_rows_int(r, 1);
-        memcpy(s->now.hash, hash.p, SHA256_SIZE);
-    }
+    bool wanted = s->loaded != all->valid;
     s->loaded = all->valid;
+    return wanted;
+}
+
+static int note_head(void *arg, struct db_rows *row, struct err *e)
+{
+    struct stream *s =
+        head_cache_find(arg, db_rows_slice(row, 0), db_rows_int(row, 1), db_rows_slice(row, 2));
+    struct slice hash = db_rows_slice(row, 5);
+    if (!s || hash.n != SHA256_SIZE)
+        return err_set(e, ERR_FAULT, "mgccomp: the head of %.*s is damaged",
+                       SLICE_ARG(db_rows_slice(row, 2)));
+    s->id = db_rows_int(row, 3);
+    s->now.sequence = db_rows_int(row, 4);
+    memcpy(s->now.hash, hash.p, SHA256_SIZE);
     return 0;
+}
+
+static int load_some(struct head_cache *all, struct db *db, struct stream *const *streams, size_t n,
+                     struct err *e)
+{
+    static const struct db_many sql = {
+        "SELECT source, epoch, subject, id, sequence, hash FROM stream"
+        " WHERE source = $1 AND epoch = $2 AND subject = $3",
+        "SELECT s.source, s.epoch, s.subject, s.id, s.sequence, s.hash"
+        " FROM unnest($1, $2, $3) AS u (source, epoch, subject) JOIN stream s"
+        " ON s.source = u.source AND s.epoch = u.epoch AND s.subject = u.subject"};
+    static const enum db_type types[] = {DB_TEXT, DB_INT, DB_TEXT};
+    struct db_value values[TOGETHER][3];
+    for (size_t i = 0; i < n; i++) {
+        struct stream *s = streams[i];
+        const struct db_value list[] = {DB_T(s->source), DB_I(s->epoch), DB_T(s->subject)};
+        memcpy(values[i], list, sizeof list);
+        s->id = 0;
+        s->now = (struct chain_head){0};
+    }
+    const struct db_lists lists = {types, 3, values[0], n};
+    return db_query_many(db, &sql, &lists, note_head, all, e);
+}
+
+int head_cache_load(struct head_cache *all, struct db *db, struct stream *const *streams, size_t n,
+                    struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i += TOGETHER)
+        rc = load_some(all, db, streams + i, n - i < TOGETHER ? n - i : TOGETHER, e);
+    for (size_t i = 0; rc < 0 && i < n; i++)
+        streams[i]->loaded = 0;
+    return rc;
 }

@@ -26,7 +26,7 @@ struct stream {
     size_t start_last;
     /* Private to head_cache.c: */
     struct stream *chain, *newer, *older;
-    uint64_t hash, loaded;
+    uint64_t hash, loaded; /* or about to be */
     char text[];
 };
 
@@ -37,8 +37,15 @@ void head_cache_free(struct head_cache *all);
  */
 struct stream *head_cache_get(struct head_cache *all, struct slice source, int64_t epoch,
                               struct slice subject);
-/* Reads it from the database unless that was done since the last head_cache_forget. */
-int head_cache_load(struct head_cache *all, struct db *db, struct stream *s, struct err *e);
+/* As head_cache_get for a stream that is there; NULL: it is not. */
+struct stream *head_cache_find(struct head_cache *all, struct slice source, int64_t epoch,
+                               struct slice subject);
+/* Must it be read from the database, because it never was since the last head_cache_forget? True
+ * only the first time it is asked. */
+bool head_cache_wants(struct head_cache *all, struct stream *s);
+/* Reads n streams that are wanted. */
+int head_cache_load(struct head_cache *all, struct db *db, struct stream *const *streams, size_t n,
+                    struct err *e);
 void head_cache_forget(struct head_cache *all); /* everything must be read again */
 void head_cache_trim(struct head_cache *all);   /* down to max */
 

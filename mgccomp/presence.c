@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { TOGETHER = 128 };
+enum { TOGETHER = 256 };
 
 /* A person in a stream, as far as this batch is concerned. */
 struct person {
@@ -70,13 +70,20 @@ static size_t hash_of(const struct presence_event *v)
     return (size_t)(x ^ x >> 32);
 }
 
-static struct person *person_of(struct sheet *s, const struct presence_event *v)
+/* Their place; without `who` when they are not there. */
+static struct person *find(struct sheet *s, const struct presence_event *v)
 {
     size_t i = hash_of(v) & s->mask;
     while (s->people[i].who && !same_person(s->people[i].who, v))
         i = (i + 1) & s->mask;
-    s->people[i].who = v;
     return &s->people[i];
+}
+
+static struct person *person_of(struct sheet *s, const struct presence_event *v)
+{
+    struct person *p = find(s, v);
+    p->who = v;
+    return p;
 }
 
 static void join(struct sheet *s, const struct presence_event *v)
@@ -95,23 +102,39 @@ static void note_leave(struct sheet *s, const struct presence_event *v)
     s->leaving[s->leaving_n++] = p;
 }
 
-static int end_some(struct db *db, struct person *const *people, size_t n, struct err *e)
+static int note_end(void *arg, struct db_rows *row, struct err *e)
 {
-    struct db_value args[TOGETHER][4];
-    int64_t ended[TOGETHER] = {0};
+    const struct presence_event who = {.stream = db_rows_int(row, 0),
+                                       .participant = db_rows_slice(row, 1),
+                                       .endpoint = db_rows_slice(row, 2)};
+    struct person *p = find(arg, &who);
+    if (!p->who)
+        return err_set(e, ERR_FAULT, "mgccomp ended the presence of somebody who did not leave");
+    p->ended++;
+    return 0;
+}
+
+static int end_some(struct sheet *s, struct db *db, size_t from, size_t n, struct err *e)
+{
+    static const struct db_many sql = {
+        "UPDATE presence SET left_at = $4 WHERE stream = $1 AND participant = $2"
+        " AND endpoint = $3 AND joined < $4 AND left_at IS NULL"
+        " RETURNING stream, participant, endpoint",
+        "UPDATE presence p SET left_at = u.left_at FROM unnest($1, $2, $3, $4) AS u"
+        " (stream, participant, endpoint, left_at) WHERE p.stream = u.stream"
+        " AND p.participant = u.participant AND p.endpoint = u.endpoint"
+        " AND p.joined < u.left_at AND p.left_at IS NULL"
+        " RETURNING p.stream, p.participant, p.endpoint"};
+    static const enum db_type types[] = {DB_INT, DB_TEXT, DB_TEXT, DB_INT};
+    struct db_value values[TOGETHER][4];
     for (size_t i = 0; i < n; i++) {
-        const struct presence_event *v = people[i]->leave;
+        const struct presence_event *v = s->leaving[from + i]->leave;
         const struct db_value list[4] = {DB_I(v->stream), DB_T(v->participant), DB_T(v->endpoint),
                                          DB_I(v->sequence)};
-        memcpy(args[i], list, sizeof list);
+        memcpy(values[i], list, sizeof list);
     }
-    int rc = db_run_each(db,
-                         "UPDATE presence SET left_at = $4 WHERE stream = $1 AND participant = $2"
-                         " AND endpoint = $3 AND joined < $4 AND left_at IS NULL",
-                         args[0], 4, n, ended, e);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        people[i]->ended = ended[i];
-    return rc;
+    const struct db_lists lists = {types, 4, values[0], n};
+    return db_query_many(db, &sql, &lists, note_end, s, e);
 }
 
 /* Before anything of this batch is in the table, and in one go. */
@@ -119,8 +142,7 @@ static int end_earlier(struct sheet *s, struct db *db, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < s->leaving_n; i += TOGETHER)
-        rc = end_some(db, s->leaving + i, s->leaving_n - i < TOGETHER ? s->leaving_n - i : TOGETHER,
-                      e);
+        rc = end_some(s, db, i, s->leaving_n - i < TOGETHER ? s->leaving_n - i : TOGETHER, e);
     return rc;
 }
 

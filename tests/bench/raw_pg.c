@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ceiling on PostgreSQL: a binary COPY of bytes that are made beforehand, and head updates sent
- * in one go through libpq's pipeline.
+ * The ceiling on PostgreSQL: a binary COPY of bytes that are made beforehand, and all heads of a
+ * batch moved by one statement, whose parameters are made beforehand too.
  */
 #include "tests/bench/batch.h"
 
@@ -11,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BYTEA = 17, INT8 = 20, BYTEA_ARRAY = 1001, INT8_ARRAY = 1016, HEADS_ARGS = 7 };
+
 struct bench_raw {
     PGconn *conn;
     struct buf copy;
+    struct buf arrays[HEADS_ARGS];
 };
 
 static void check(struct bench_raw *r, PGresult *result, ExecStatusType wanted, const char *what)
@@ -38,6 +41,8 @@ struct bench_raw *bench_raw_pg_open(const char *url, size_t rooms)
     if (PQstatus(r->conn) != CONNECTION_OK)
         bench_fail("connect", PQerrorMessage(r->conn));
     buf_init(&r->copy, 256 << 20);
+    for (size_t i = 0; i < HEADS_ARGS; i++)
+        buf_init(&r->arrays[i], 256 << 20);
     (void)snprintf(sql, sizeof sql,
                    "INSERT INTO stream (id, source, epoch, subject, sequence, hash, captured, "
                    "deleted, last_us) SELECT n, 's', 1, n, 0,"
@@ -52,21 +57,15 @@ struct bench_raw *bench_raw_pg_open(const char *url, size_t rooms)
                     " WHERE part = 0 AND pos = $4 AND hash = $5",
                     0, NULL),
           PGRES_COMMAND_OK, "prepare");
-    check(r,
-          PQprepare(r->conn, "head",
-                    "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4,"
-                    " last_us = $5 WHERE id = $1 AND sequence = $6 AND hash = $7",
-                    0, NULL),
-          PGRES_COMMAND_OK, "prepare");
     return r;
 }
 
-enum { ARGS = 7 };
 struct arguments {
     int n;
-    const char *values[ARGS];
-    int lengths[ARGS], formats[ARGS];
-    uint64_t integers[ARGS];
+    const char *values[HEADS_ARGS];
+    int lengths[HEADS_ARGS], formats[HEADS_ARGS];
+    Oid types[HEADS_ARGS];
+    uint64_t integers[HEADS_ARGS];
 };
 
 static void integer(struct arguments *a, int64_t v)
@@ -84,57 +83,83 @@ static void bytes(struct arguments *a, const uint8_t hash[SHA256_SIZE])
     a->formats[a->n++] = 1;
 }
 
-static void send(struct bench_raw *r, const char *name, const struct arguments *a)
+static void array(struct arguments *a, const struct buf *bytes, Oid type)
 {
-    if (!PQsendQueryPrepared(r->conn, name, a->n, a->values, a->lengths, a->formats, 1))
-        bench_fail(name, PQerrorMessage(r->conn));
+    a->values[a->n] = bytes->p;
+    a->lengths[a->n] = (int)bytes->n;
+    a->types[a->n] = type;
+    a->formats[a->n++] = 1;
 }
 
-static void receive(struct bench_raw *r, const char *name)
+static void touched(struct bench_raw *r, PGresult *result, size_t rows, const char *what)
 {
-    PGresult *result = PQgetResult(r->conn);
-    if (PQresultStatus(result) != PGRES_COMMAND_OK || strcmp(PQcmdTuples(result), "1") != 0)
-        bench_fail(name, PQerrorMessage(r->conn));
+    char wanted[24];
+    (void)snprintf(wanted, sizeof wanted, "%zu", rows);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK || strcmp(PQcmdTuples(result), wanted) != 0)
+        bench_fail(what, PQerrorMessage(r->conn));
     PQclear(result);
-    PQclear(PQgetResult(r->conn));
 }
 
+static void move_position(struct bench_raw *r, const struct bench_batch *b)
+{
+    struct arguments a = {0};
+    integer(&a, b->pos + (int64_t)b->n);
+    bytes(&a, b->rows[b->n - 1].hash);
+    integer(&a, b->items[0].queued_us);
+    integer(&a, b->pos);
+    bytes(&a, b->before);
+    touched(r, PQexecPrepared(r->conn, "position", a.n, a.values, a.lengths, a.formats, 1), 1,
+            "position");
+}
+
+/* As capture does it: all in one statement, locked in their order. */
 static void move_heads(struct bench_raw *r, const struct bench_batch *b)
 {
-    struct arguments p = {0};
-    if (!PQenterPipelineMode(r->conn))
-        bench_fail("pipeline", PQerrorMessage(r->conn));
-    integer(&p, b->pos + (int64_t)b->n);
-    bytes(&p, b->rows[b->n - 1].hash);
-    integer(&p, b->items[0].queued_us);
-    integer(&p, b->pos);
-    bytes(&p, b->before);
-    send(r, "position", &p);
-    for (size_t i = 0; i < b->head_count; i++) {
-        const struct bench_head *h = &b->heads[i];
-        struct arguments a = {0};
-        integer(&a, h->stream);
-        integer(&a, h->to);
-        bytes(&a, h->to_hash);
-        integer(&a, h->added);
-        integer(&a, b->items[0].queued_us);
-        integer(&a, h->from);
-        bytes(&a, h->from_hash);
-        send(r, "head", &a);
-    }
-    if (!PQpipelineSync(r->conn))
-        bench_fail("pipeline", PQerrorMessage(r->conn));
-    for (size_t i = 0; i <= b->head_count; i++)
-        receive(r, i ? "head" : "position");
-    check(r, PQgetResult(r->conn), PGRES_PIPELINE_SYNC, "pipeline");
-    if (!PQexitPipelineMode(r->conn))
-        bench_fail("pipeline", PQerrorMessage(r->conn));
+    static const char sql[] =
+        "WITH held AS MATERIALIZED"
+        " (SELECT id FROM stream WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE)"
+        " UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
+        " captured = s.captured + u.added, last_us = u.now_us"
+        " FROM held JOIN unnest($1, $2, $3, $4, $5, $6, $7) AS u"
+        " (id, sequence, hash, added, now_us, was, was_hash) ON u.id = held.id"
+        " WHERE s.id = u.id AND s.sequence = u.was AND s.hash = u.was_hash";
+    struct arguments a = {0};
+    for (size_t i = 0; i < HEADS_ARGS; i++)
+        array(&a, &r->arrays[i], i == 2 || i == 6 ? BYTEA_ARRAY : INT8_ARRAY);
+    touched(r, PQexecParams(r->conn, sql, a.n, a.types, a.values, a.lengths, a.formats, 1),
+            b->head_count, "heads");
 }
 
 static void put(struct buf *out, int64_t v)
 {
     buf_u32be(out, 8);
     buf_u64be(out, (uint64_t)v);
+}
+
+static void put_hash(struct buf *out, const uint8_t hash[SHA256_SIZE])
+{
+    buf_u32be(out, SHA256_SIZE);
+    buf_add(out, hash, SHA256_SIZE);
+}
+
+static void prepare_heads(struct bench_raw *r, const struct bench_batch *b)
+{
+    for (size_t i = 0; i < HEADS_ARGS; i++) {
+        const uint32_t head[] = {1, 0, i == 2 || i == 6 ? BYTEA : INT8, (uint32_t)b->head_count, 1};
+        buf_clear(&r->arrays[i]);
+        for (size_t k = 0; k < sizeof head / sizeof head[0]; k++)
+            buf_u32be(&r->arrays[i], head[k]);
+    }
+    for (size_t i = 0; i < b->head_count; i++) {
+        const struct bench_head *h = &b->heads[i];
+        put(&r->arrays[0], h->stream);
+        put(&r->arrays[1], h->to);
+        put_hash(&r->arrays[2], h->to_hash);
+        put(&r->arrays[3], h->added);
+        put(&r->arrays[4], b->items[0].queued_us);
+        put(&r->arrays[5], h->from);
+        put_hash(&r->arrays[6], h->from_hash);
+    }
 }
 
 static void encode(struct buf *out, const struct bench_row *row)
@@ -156,6 +181,7 @@ void bench_raw_pg_prepare(struct bench_raw *r, const struct bench_batch *b)
 {
     static const char head[19] = "PGCOPY\n\377\r\n";
     struct err e = {0};
+    prepare_heads(r, b);
     buf_clear(&r->copy);
     buf_add(&r->copy, head, sizeof head);
     for (size_t i = 0; i < b->n; i++)
@@ -167,6 +193,7 @@ void bench_raw_pg_prepare(struct bench_raw *r, const struct bench_batch *b)
 void bench_raw_pg_write(struct bench_raw *r, const struct bench_batch *b)
 {
     run(r, "BEGIN");
+    move_position(r, b);
     move_heads(r, b);
     check(r,
           PQexec(r->conn, "COPY record (generation, part, pos, stream, sequence, kind, flags,"
@@ -189,5 +216,7 @@ void bench_raw_pg_close(struct bench_raw *r)
 {
     PQfinish(r->conn);
     buf_done(&r->copy);
+    for (size_t i = 0; i < HEADS_ARGS; i++)
+        buf_done(&r->arrays[i]);
     free(r);
 }

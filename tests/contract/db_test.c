@@ -312,50 +312,125 @@ static void end_backend(struct place *p, int64_t pid)
     db_close(killer);
 }
 
-static const char update[] = "UPDATE t SET i = i + $2, s = $3 WHERE k = $1";
+/* The same for both databases: i is raised, s is set, of the row whose key is k. */
+static const struct db_many update = {
+    "UPDATE t SET i = i + $2, s = $3 WHERE k = $1 RETURNING k, s",
+    "UPDATE t SET i = t.i + u.i, s = u.s FROM unnest($1, $2, $3) AS u (k, i, s) WHERE t.k = u.k"
+    " RETURNING t.k, t.s"};
+static const enum db_type update_types[] = {DB_INT, DB_INT, DB_TEXT};
+
+static struct db_lists lists_of(const struct db_value *values, size_t count)
+{
+    return (struct db_lists){update_types, 3, values, count};
+}
+
+static int note_row(void *arg, struct db_rows *row, struct err *e)
+{
+    bool *seen = arg;
+    int64_t k = db_rows_int(row, 0);
+    assert_in_range(k, 0, 999);
+    assert_false(seen[k]);
+    assert_int_equal(db_rows_null(row, 1), k % 2 == 0);
+    seen[k] = true;
+    return k == 777 ? err_set(e, ERR_AGAIN, "enough") : 0;
+}
 
 static void many_lists_in_one_go(void **state)
 {
     enum { N = 1000 };
-    static struct db_value lists[N][3];
-    static int64_t changed[N];
+    static struct db_value values[N][3];
+    static bool seen[N];
     struct place *p = *state;
+    int64_t changed = -1;
+    const struct db_lists all = lists_of(values[0], N);
+    const struct db_lists none = lists_of(values[0], 0);
+    memset(seen, 0, sizeof seen);
     for (int64_t k = 0; k < N; k++) {
         const struct db_value list[3] = {DB_I(k), DB_I(k), k % 2 ? DB_T(SLICE("odd")) : DB_N};
-        memcpy(lists[k], list, sizeof list);
+        memcpy(values[k], list, sizeof list);
     }
-    assert_int_equal(db_run_each(p->db, update, lists[0], 3, N, changed, &p->e), ERR_FAULT);
+    assert_int_equal(db_run_many(p->db, &update, &all, &changed, &p->e), ERR_FAULT);
     ok(db_begin(p->db, &p->e), &p->e);
     for (int64_t k = 0; k < N / 2; k++)
         ok(put(p, k, DB_I(100), DB_N, DB_N), &p->e);
-    ok(db_run_each(p->db, update, lists[0], 3, N, changed, &p->e), &p->e);
-    ok(db_run_each(p->db, update, lists[0], 3, 0, changed, &p->e), &p->e);
-    ok(db_commit(p->db, &p->e), &p->e);
+    ok(db_run_many(p->db, &update, &all, &changed, &p->e), &p->e);
+    assert_int_equal(changed, N / 2);
+    ok(db_query_many(p->db, &update, &all, note_row, seen, &p->e), &p->e);
     for (int64_t k = 0; k < N; k++)
-        assert_int_equal(changed[k], k < N / 2);
+        assert_int_equal(seen[k], k < N / 2);
+    ok(db_run_many(p->db, &update, &none, &changed, &p->e), &p->e);
+    assert_int_equal(changed, 0);
+    ok(db_query_many(p->db, &update, &none, note_row, seen, &p->e), &p->e);
+    ok(db_commit(p->db, &p->e), &p->e);
     int64_t sum = 0;
     ok(db_int(p->db, "SELECT CAST(sum(i) AS bigint) FROM t", DB_NO_ARGS, 0, &sum, &p->e), &p->e);
-    assert_int_equal(sum, 500 * 100 + 499 * 500 / 2);
+    assert_int_equal(sum, 500 * 100 + 499 * 500);
     ok(db_int(p->db, "SELECT count(*) FROM t WHERE s = 'odd'", DB_NO_ARGS, 0, &sum, &p->e), &p->e);
     assert_int_equal(sum, 250);
+}
+
+static void bytes_cross_in_lists(void **state)
+{
+    static const struct db_many both = {"UPDATE t SET b = $2 WHERE k = $1",
+                                        "UPDATE t SET b = u.b FROM unnest($1, $2) AS u (k, b)"
+                                        " WHERE t.k = u.k"};
+    static const enum db_type types[] = {DB_INT, DB_BYTES};
+    struct place *p = *state;
+    const struct db_value values[] = {DB_I(1), DB_B(((struct slice){"\0\377", 2})), DB_I(2),
+                                      DB_B(SLICE(""))};
+    const struct db_value wrong[] = {DB_I(1), DB_T(SLICE("text"))};
+    const struct db_lists lists = {types, 2, values, 2};
+    const struct db_lists mixed = {types, 2, wrong, 1};
+    int64_t n = 0;
+    ok(db_begin(p->db, &p->e), &p->e);
+    for (int64_t k = 1; k <= 2; k++)
+        ok(put(p, k, DB_I(1), DB_N, DB_N), &p->e);
+    ok(db_run_many(p->db, &both, &lists, &n, &p->e), &p->e);
+    assert_int_equal(n, 2);
+    ok(db_int(p->db, "SELECT count(*) FROM t WHERE (k = 1 AND b = $1) OR (k = 2 AND b = $2)",
+              DB_ARGS(values[1], values[3]), 0, &n, &p->e),
+       &p->e);
+    assert_int_equal(n, 2);
+    assert_int_equal(db_run_many(p->db, &both, &mixed, &n, &p->e), ERR_FAULT);
+    db_rollback(p->db);
+}
+
+/* Whoever looks at the rows has seen enough: the transaction is spoilt, the handle goes on. */
+static void a_visit_may_stop(void **state)
+{
+    struct place *p = *state;
+    static bool seen[1000];
+    memset(seen, 0, sizeof seen);
+    const struct db_value values[2][3] = {{DB_I(777), DB_I(1), DB_T(SLICE("odd"))},
+                                          {DB_I(1), DB_I(1), DB_T(SLICE("odd"))}};
+    const struct db_lists lists = lists_of(values[0], 2);
+    ok(db_begin(p->db, &p->e), &p->e);
+    ok(put(p, 777, DB_I(1), DB_N, DB_N), &p->e);
+    assert_int_equal(db_query_many(p->db, &update, &lists, note_row, seen, &p->e), ERR_AGAIN);
+    assert_true(seen[777]);
+    assert_int_equal(put(p, 9, DB_N, DB_N, DB_N), ERR_FAULT);
+    db_rollback(p->db);
+    assert_int_equal(count(p), 0);
 }
 
 /* The one in the middle is refused: the transaction is spoilt, the handle goes on behind it. */
 static void one_of_many_lists_fails(void **state)
 {
     struct place *p = *state;
-    int64_t changed[3] = {0};
-    const struct db_value refused[3][3] = {
+    int64_t changed = 0;
+    const struct db_value values[3][3] = {
         {DB_I(1), DB_I(1), DB_N}, {DB_I(2), DB_I(12), DB_N}, {DB_I(3), DB_I(1), DB_N}};
-    const struct db_value ill[1][3] = {{DB_I(1), DB_I(1), DB_T(SLICE("\xff"))}};
+    const struct db_value ill_values[1][3] = {{DB_I(1), DB_I(1), DB_T(SLICE("\xff"))}};
+    const struct db_lists refused = lists_of(values[0], 3);
+    const struct db_lists ill = lists_of(ill_values[0], 1);
     ok(db_begin(p->db, &p->e), &p->e);
     for (int64_t k = 1; k <= 3; k++)
         ok(put(p, k, DB_I(1), DB_N, DB_N), &p->e);
     ok(db_savepoint(p->db, &p->e), &p->e);
-    assert_int_equal(db_run_each(p->db, update, refused[0], 3, 3, changed, &p->e), ERR_REJECTED);
+    assert_int_equal(db_run_many(p->db, &update, &refused, &changed, &p->e), ERR_REJECTED);
     assert_int_equal(put(p, 9, DB_N, DB_N, DB_N), ERR_FAULT);
     ok(db_savepoint_undo(p->db, &p->e), &p->e);
-    assert_int_equal(db_run_each(p->db, update, ill[0], 3, 1, changed, &p->e), ERR_REJECTED);
+    assert_int_equal(db_run_many(p->db, &update, &ill, &changed, &p->e), ERR_REJECTED);
     db_rollback(p->db);
     assert_int_equal(count(p), 0);
     ok(put(p, 9, DB_N, DB_N, DB_N), &p->e);
@@ -365,7 +440,7 @@ static void one_of_many_lists_fails(void **state)
     ok(db_int(p->db, "SELECT pg_backend_pid()", DB_NO_ARGS, 0, &pid, &p->e), &p->e);
     ok(db_begin(p->db, &p->e), &p->e);
     end_backend(p, pid);
-    assert_int_equal(db_run_each(p->db, update, refused[0], 3, 1, changed, &p->e), ERR_RETRY);
+    assert_int_equal(db_run_many(p->db, &update, &refused, &changed, &p->e), ERR_RETRY);
     assert_true(db_broken(p->db));
 }
 
@@ -652,7 +727,8 @@ static void class_tables(void **state)
         CASE(kind, place, conflicts_and_refusals), CASE(kind, place, transactions_are_whole),      \
         CASE(kind, place, savepoints_undo_one_row), CASE(kind, place, copy_ten_thousand),          \
         CASE(kind, place, copy_refused), CASE(kind, place, one_statement_many_times),              \
-        CASE(kind, place, many_lists_in_one_go), CASE(kind, place, one_of_many_lists_fails),       \
+        CASE(kind, place, many_lists_in_one_go), CASE(kind, place, bytes_cross_in_lists),          \
+        CASE(kind, place, a_visit_may_stop), CASE(kind, place, one_of_many_lists_fails),           \
         CASE(kind, place, rows_left_unread), CASE(kind, place, snapshot_stands_still),             \
         CASE(kind, place, locks_exclude_and_end), CASE(kind, place, writers_wait_for_each_other),  \
         CASE(kind, place, migrations_run_once), CASE(kind, place, broken_connection),              \

@@ -87,6 +87,17 @@ void feed_post(struct feed *f, struct feed_stream *s)
     feed_put(f, feed_make(f, s, RECORD_POST, members));
 }
 
+int feed_write(struct capture_writer *w, const struct capture_item *items, size_t n,
+               struct staging_position *positions, size_t position_count,
+               struct capture_outcome *out, struct err *e)
+{
+    OWN(own_capture_batch) struct capture_batch *b = NULL;
+    int rc = capture_batch_new(&b, e);
+    if (rc == 0)
+        rc = capture_decode(b, items, n, e);
+    return rc < 0 ? rc : capture_write(w, b, positions, position_count, out, e);
+}
+
 static void fresh_schema(const char *postgres, int number)
 {
     OWN(own_db) struct db *db = NULL;

@@ -31,6 +31,11 @@ struct slice feed_keep(struct feed *f, struct slice bytes); /* a copy that lives
 void feed_put(struct feed *f, struct slice raw);            /* at the queue's end */
 void feed_post(struct feed *f, struct feed_stream *s);      /* makes and puts a post */
 
+/* Decodes n items and writes them, as capture does. */
+int feed_write(struct capture_writer *w, const struct capture_item *items, size_t n,
+               struct staging_position *positions, size_t position_count,
+               struct capture_outcome *out, struct err *e);
+
 /* A database of its own for each case. postgres NULL: SQLite. Returns the URL, valid until the
  * next call. */
 const char *feed_database(const char *postgres, const char *scratch);

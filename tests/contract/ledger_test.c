@@ -84,7 +84,7 @@ static int tear_down(void **state)
 static void capture_into(struct fixture *f, int part)
 {
     struct capture_outcome out;
-    ok(capture_write(f->w, f->feed.items, f->feed.n, &f->at[part], 1, &out, &f->e), &f->e);
+    ok(feed_write(f->w, f->feed.items, f->feed.n, &f->at[part], 1, &out, &f->e), &f->e);
     feed_clear(&f->feed);
 }
 

@@ -64,7 +64,7 @@ static int tear_down(void **state)
 static void capture(struct fixture *f)
 {
     f->out = (struct capture_outcome){0};
-    ok(capture_write(f->w, f->feed.items, f->feed.n, &f->at, 1, &f->out, &f->e), &f->e);
+    ok(feed_write(f->w, f->feed.items, f->feed.n, &f->at, 1, &f->out, &f->e), &f->e);
     feed_clear(&f->feed);
 }
 
@@ -545,9 +545,8 @@ static void a_lost_race_changes_nothing(void **state)
     ok(capture_writer_new(&other, f->st, 1, &f->e), &f->e);
     posts(f, 3);
     f->out = (struct capture_outcome){0};
-    ok(capture_write(other, f->feed.items, 3, &stale, 1, &f->out, &f->e), &f->e);
-    assert_int_equal(capture_write(f->w, f->feed.items, 3, &f->at, 1, &f->out, &f->e),
-                     ERR_CONFLICT);
+    ok(feed_write(other, f->feed.items, 3, &stale, 1, &f->out, &f->e), &f->e);
+    assert_int_equal(feed_write(f->w, f->feed.items, 3, &f->at, 1, &f->out, &f->e), ERR_CONFLICT);
     assert_int_equal(f->at.pos, 0);
     assert_int_equal(number(f, "SELECT count(*) FROM record"), 3);
     ok(staging_positions(f->st, &f->at, 1, &f->e), &f->e);
@@ -572,13 +571,12 @@ static void a_stale_head_is_noticed_and_read_again(void **state)
     f->feed.part = 1;
     f->feed.pos = 0;
     posts(f, 1);
-    ok(capture_write(other, f->feed.items, 1, &second, 1, &f->out, &f->e), &f->e);
+    ok(feed_write(other, f->feed.items, 1, &second, 1, &f->out, &f->e), &f->e);
     feed_clear(&f->feed);
     f->feed.part = 0;
     f->feed.pos = pos;
     posts(f, 1);
-    assert_int_equal(capture_write(f->w, f->feed.items, 1, &f->at, 1, &f->out, &f->e),
-                     ERR_CONFLICT);
+    assert_int_equal(feed_write(f->w, f->feed.items, 1, &f->at, 1, &f->out, &f->e), ERR_CONFLICT);
     capture(f);
     assert_int_equal(number(f, "SELECT sequence FROM stream"), 3);
     assert_no_incident(f);
@@ -596,7 +594,7 @@ static void several_partitions_move_together(void **state)
         f->feed.pos = pos[i % 3]++;
         feed_post(&f->feed, &rooms[i % 3]);
     }
-    ok(capture_write(f->w, f->feed.items, 9, at, 3, &f->out, &f->e), &f->e);
+    ok(feed_write(f->w, f->feed.items, 9, at, 3, &f->out, &f->e), &f->e);
     assert_int_equal(at[0].pos, 103);
     assert_int_equal(at[1].pos, 3);
     struct staging_position again[4] = {{.part = 0}, {.part = 1}, {.part = 2}, {.part = 3}};
@@ -667,7 +665,7 @@ static _Noreturn void capture_until_killed(struct fixture *f)
         rc = capture_writer_new(&w, st, 1, &e);
     while (rc == 0 && (size_t)at.pos < f->feed.n) {
         size_t left = f->feed.n - (size_t)at.pos;
-        rc = capture_write(w, f->feed.items + at.pos, left < 7 ? left : 7, &at, 1, &out, &e);
+        rc = feed_write(w, f->feed.items + at.pos, left < 7 ? left : 7, &at, 1, &out, &e);
     }
     if (rc < 0)
         (void)fprintf(stderr, "child: %s\n", e.text);
@@ -738,10 +736,9 @@ static void caller_mistakes_are_refused(void **state)
     struct fixture *f = *state;
     struct staging_position elsewhere = {.part = 5};
     posts(f, 2);
-    assert_int_equal(capture_write(f->w, f->feed.items, 2, &elsewhere, 1, &f->out, &f->e),
-                     ERR_FAULT);
+    assert_int_equal(feed_write(f->w, f->feed.items, 2, &elsewhere, 1, &f->out, &f->e), ERR_FAULT);
     f->feed.items[1].pos = f->feed.items[0].pos;
-    assert_int_equal(capture_write(f->w, f->feed.items, 2, &f->at, 1, &f->out, &f->e), ERR_FAULT);
+    assert_int_equal(feed_write(f->w, f->feed.items, 2, &f->at, 1, &f->out, &f->e), ERR_FAULT);
     f->feed.items[1].pos++;
     capture(f);
     assert_int_equal(f->out.stored, 2);

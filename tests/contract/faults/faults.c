@@ -105,11 +105,17 @@ static int run(struct db *db, struct db_statement *st, const struct db_value *ar
     return rc < 0 ? rc : real[db->kind]->run(db, st, args, n, changed, e);
 }
 
-static int run_each(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
-                    size_t count, int64_t *changed, struct err *e)
+static int run_all(struct db *db, const char *sql, const struct db_lists *lists, int64_t *changed,
+                   struct err *e)
 {
     int rc = met(db, e);
-    return rc < 0 ? rc : real[db->kind]->run_each(db, st, args, n, count, changed, e);
+    return rc < 0 ? rc : real[db->kind]->run_all(db, sql, lists, changed, e);
+}
+
+static int query_all(struct db *db, const char *sql, const struct db_lists *lists, struct err *e)
+{
+    int rc = met(db, e);
+    return rc < 0 ? rc : real[db->kind]->query_all(db, sql, lists, e);
 }
 
 static int query(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
@@ -171,7 +177,8 @@ int __wrap_db_open(struct db **out, const char *url, int flags, struct err *e)
     f->script = script;
     f->commit = commit;
     f->run = run;
-    f->run_each = f->run_each ? run_each : NULL;
+    f->run_all = f->run_all ? run_all : NULL;
+    f->query_all = f->query_all ? query_all : NULL;
     f->query = query;
     f->next = next;
     f->copy_begin = copy_begin;

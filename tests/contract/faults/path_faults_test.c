@@ -144,7 +144,7 @@ static int positions(void *arg)
 static int capture(struct path *p, const struct feed *f)
 {
     struct capture_outcome out;
-    return capture_write(p->w, f->items, f->n, &p->at, 1, &out, &p->e);
+    return feed_write(p->w, f->items, f->n, &p->at, 1, &out, &p->e);
 }
 
 static int capture_first(void *arg)

@@ -80,7 +80,7 @@ void rig_posts(struct rig *r, struct feed_stream *s, int n)
     struct capture_outcome out;
     for (int i = 0; i < n; i++)
         feed_post(&r->feed, s);
-    rig_ok(capture_write(r->w, r->feed.items, r->feed.n, &r->at, 1, &out, &r->e), &r->e);
+    rig_ok(feed_write(r->w, r->feed.items, r->feed.n, &r->at, 1, &out, &r->e), &r->e);
     feed_clear(&r->feed);
     wake_ring(&r->captured);
 }
