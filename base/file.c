@@ -14,6 +14,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#define DRAFTS ".incomplete"
+
 enum { TREE_DEPTH = 64 };
 
 static void own_dir(DIR **d)
@@ -166,15 +168,17 @@ static void temp_close(struct file_temp *t)
 {
     if (t->name[0]) {
         (void)close(t->fd);
+        (void)close(t->temp_dir_fd);
         (void)close(t->dir_fd);
     }
-    *t = (struct file_temp){.dir_fd = -1, .fd = -1};
+    *t = (struct file_temp){.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
 }
 
-int file_temp_open(struct file_temp *t, const char *dir, const char *name, mode_t mode,
-                   struct err *e)
+/* The temporary file lies in dir/inside, made when it is not there. */
+static int temp_open(struct file_temp *t, const char *dir, const char *inside, const char *name,
+                     mode_t mode, struct err *e)
 {
-    struct file_temp n = {.dir_fd = -1, .fd = -1};
+    struct file_temp n = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
     uint8_t dice[8];
     char digits[2 * sizeof dice + 1];
     random_bytes(dice, sizeof dice);
@@ -186,26 +190,45 @@ int file_temp_open(struct file_temp *t, const char *dir, const char *name, mode_
     OWN(own_fd) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return fail(e, "open folder", dir);
-    n.fd = openat(dir_fd, n.temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (mkdirat(dir_fd, inside, 0700) < 0 && errno != EEXIST)
+        return fail(e, "make the folder of unfinished files in", dir);
+    OWN(own_fd)
+    int temp_fd = openat(dir_fd, inside, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (temp_fd < 0)
+        return fail(e, "open the folder of unfinished files in", dir);
+    n.fd = openat(temp_fd, n.temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (n.fd < 0)
         return fail(e, "create", n.temp);
     n.dir_fd = dir_fd;
-    dir_fd = -1;
+    n.temp_dir_fd = temp_fd;
+    dir_fd = temp_fd = -1;
     *t = n;
     return 0;
+}
+
+int file_temp_open(struct file_temp *t, const char *dir, const char *name, mode_t mode,
+                   struct err *e)
+{
+    return temp_open(t, dir, ".", name, mode, e);
+}
+
+int file_draft_open(struct file_temp *t, const char *dir, const char *name, mode_t mode,
+                    struct err *e)
+{
+    return temp_open(t, dir, DRAFTS, name, mode, e);
 }
 
 /* A name of its own that appears whole, and only if it is free. */
 static int link_new(const struct file_temp *t)
 {
-    if (linkat(t->dir_fd, t->temp, t->dir_fd, t->name, 0) == 0) {
+    if (linkat(t->temp_dir_fd, t->temp, t->dir_fd, t->name, 0) == 0) {
         FAULT("file.both-names");
-        return unlinkat(t->dir_fd, t->temp, 0);
+        return unlinkat(t->temp_dir_fd, t->temp, 0);
     }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != EMLINK)
         return -1;
     /* A file system without hard links. */
-    return renameat2(t->dir_fd, t->temp, t->dir_fd, t->name, RENAME_NOREPLACE);
+    return renameat2(t->temp_dir_fd, t->temp, t->dir_fd, t->name, RENAME_NOREPLACE);
 }
 
 int file_temp_publish(struct file_temp *t, struct err *e)
@@ -230,7 +253,7 @@ int file_temp_publish(struct file_temp *t, struct err *e)
 void file_temp_abandon(struct file_temp *t)
 {
     if (t->name[0])
-        (void)unlinkat(t->dir_fd, t->temp, 0);
+        (void)unlinkat(t->temp_dir_fd, t->temp, 0);
     temp_close(t);
 }
 
@@ -241,7 +264,7 @@ int file_replace(const char *path, struct slice content, mode_t mode, struct err
     if (rc)
         return rc;
     const char *slash = strrchr(path, '/');
-    OWN(own_file_temp) struct file_temp t = {.dir_fd = -1, .fd = -1};
+    OWN(own_file_temp) struct file_temp t = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
     rc = file_temp_open(&t, dir, slash ? slash + 1 : path, mode, e);
     if (rc)
         return rc;
@@ -252,7 +275,7 @@ int file_replace(const char *path, struct slice content, mode_t mode, struct err
     }
     if (fsync(t.fd) < 0)
         return fail(e, "sync", t.temp);
-    if (renameat(t.dir_fd, t.temp, t.dir_fd, t.name) < 0)
+    if (renameat(t.temp_dir_fd, t.temp, t.dir_fd, t.name) < 0)
         return fail(e, "replace", path);
     rc = fsync(t.dir_fd) < 0 ? fail(e, "sync the folder of", path) : 0;
     temp_close(&t);
@@ -311,30 +334,24 @@ int file_scratch(const char *dir, FILE **out, struct err *e)
     return 0;
 }
 
-int file_sweep_temps(const char *dir, struct err *e)
+int file_sweep_drafts(const char *dir, const char *prefix, struct err *e)
 {
-    OWN(own_dir) DIR *d = opendir(dir);
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", dir, DRAFTS) >= (int)sizeof path)
+        return err_set(e, ERR_CONFIG, "path is over %d bytes", PATH_MAX - 1);
+    OWN(own_dir) DIR *d = opendir(path);
     if (!d)
-        return fail(e, "open folder", dir);
-    bool removed = false;
+        return errno == ENOENT ? 0 : fail(e, "open folder", path);
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(d);
-        if (!entry && errno)
-            return fail(e, "read folder", dir);
         if (!entry)
-            break;
-        struct stat s;
-        if (!strstr(entry->d_name, ".tmp.") ||
-            fstatat(dirfd(d), entry->d_name, &s, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(s.st_mode))
+            return errno ? fail(e, "read folder", path) : 0;
+        if (!strstr(entry->d_name, ".tmp.") || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
         if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
             return fail(e, "remove", entry->d_name);
-        removed = true;
     }
-    if (removed && fsync(dirfd(d)) < 0)
-        return fail(e, "sync folder", dir);
-    return 0;
 }
 
 static int remove_inside(int parent_fd, const char *name, int depth, struct err *e)

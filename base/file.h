@@ -27,7 +27,7 @@ int file_replace(const char *path, struct slice content, mode_t mode, struct err
  * dir/name, removes the temporary name and syncs dir. ERR_CONFLICT when dir/name exists already
  * (nothing was changed; the temporary file is removed). file_abandon removes the temporary file. */
 struct file_temp {
-    int dir_fd;
+    int dir_fd, temp_dir_fd;
     int fd; /* write here; -1 when not open */
     char name[256];
     char temp[288];
@@ -37,13 +37,18 @@ int file_temp_open(struct file_temp *t, const char *dir, const char *name, mode_
 int file_temp_publish(struct file_temp *t, struct err *e);
 void file_temp_abandon(struct file_temp *t); /* after publish: does nothing */
 
+/* As file_temp_open, for folders that grow for years: the temporary file lies in dir/.incomplete,
+ * made at need, so that leftovers are found at no cost. */
+int file_draft_open(struct file_temp *t, const char *dir, const char *name, mode_t mode,
+                    struct err *e);
+/* Removes what crashed writers left of drafts whose names begin with prefix; others' stay. */
+int file_sweep_drafts(const char *dir, const char *prefix, struct err *e);
+
 /* A lock on a folder (flock on dir/lock), kept until file_unlock or process end; writes the pid
  * into it. ERR_CONFLICT names the pid that holds it. */
 int file_lock_dir(const char *dir, int *lock_fd, struct err *e);
 void file_unlock(int lock_fd);
 
-/* Removes a folder's temporary leftovers (*.tmp.*) of crashed writers. */
-int file_sweep_temps(const char *dir, struct err *e);
 /* A new file without a name in dir, to be written and read back: gone when it is closed, and when
  * the process dies. The caller closes it. */
 int file_scratch(const char *dir, FILE **out, struct err *e);

@@ -32,7 +32,7 @@ static int publish_new(const char *dir, const char *name, struct err *e)
 {
     uint8_t secret[SIGN_KEY_SIZE];
     char hex[2 * SIGN_KEY_SIZE + 1];
-    OWN(own_file_temp) struct file_temp t = {.fd = -1};
+    OWN(own_file_temp) struct file_temp t = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
     int rc = file_temp_open(&t, dir, name, 0600, e);
     if (rc < 0)
         return rc;

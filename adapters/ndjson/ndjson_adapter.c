@@ -78,10 +78,10 @@ static int settle(struct kit_source *s, const char *path, const struct ndjson_wr
 static int write_file(const struct ndjson *n, const char *name, struct kit_source *s,
                       struct ndjson_written *w, struct err *e)
 {
-    OWN(own_file_temp) struct file_temp temp = {.dir_fd = -1, .fd = -1};
-    int rc = file_sweep_temps(n->directory, e);
+    OWN(own_file_temp) struct file_temp temp = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
+    int rc = file_sweep_drafts(n->directory, s->batch->stem.p, e);
     if (!rc)
-        rc = file_temp_open(&temp, n->directory, name, 0440, e);
+        rc = file_draft_open(&temp, n->directory, name, 0440, e);
     if (!rc)
         rc = ndjson_write(temp.fd, s, w, e);
     return rc ? rc : file_temp_publish(&temp, e);

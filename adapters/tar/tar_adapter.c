@@ -93,8 +93,8 @@ static int compare_file(const char *path, struct tar_plan *p, struct tar_written
 static int write_file(const struct tar *t, const char *name, struct tar_plan *p,
                       struct kit_source *s, struct tar_written *w, struct err *e)
 {
-    OWN(own_file_temp) struct file_temp temp = {.dir_fd = -1, .fd = -1};
-    int rc = file_temp_open(&temp, t->directory, name, 0440, e);
+    OWN(own_file_temp) struct file_temp temp = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1};
+    int rc = file_draft_open(&temp, t->directory, name, 0440, e);
     if (!rc)
         rc = tar_write(temp.fd, t->level, p, s, w, e);
     return rc ? rc : file_temp_publish(&temp, e);
@@ -109,7 +109,7 @@ static int deliver(struct tar *t, struct kit_source *s, struct err *e)
     struct tar_written written;
     int rc = path_of(t, s->batch, name, path, e);
     if (!rc)
-        rc = file_sweep_temps(t->directory, e);
+        rc = file_sweep_drafts(t->directory, s->batch->stem.p, e);
     if (!rc)
         rc = tar_plan_make(&plan, s, e);
     if (rc || s->batch->records == 0)

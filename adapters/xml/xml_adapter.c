@@ -149,7 +149,7 @@ static int end_unit(struct xml *x, struct kit_source *s, struct delivery *d, str
 static int deliver(struct xml *x, struct kit_source *s, struct err *e)
 {
     OWN(own_delivery) struct delivery d = {0};
-    int rc = file_sweep_temps(x->directory, e);
+    int rc = file_sweep_drafts(x->directory, s->batch->stem.p, e);
     if (!rc)
         rc = kit_source_rewind(s, e);
     while (!rc) {

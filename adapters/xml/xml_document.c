@@ -48,14 +48,15 @@ static void put_root(struct buf *b, const struct mgc_batch *batch)
 int xml_document_begin(struct xml_document *d, const char *directory, const char *name,
                        const struct mgc_batch *batch, struct err *e)
 {
-    *d = (struct xml_document){.directory = directory, .temp = {.dir_fd = -1, .fd = -1}};
+    *d = (struct xml_document){.directory = directory,
+                               .temp = {.dir_fd = -1, .temp_dir_fd = -1, .fd = -1}};
     buf_init(&d->text, 2 * (size_t)XML_LINE_MAX);
     d->hash = sha256_new();
     if (!d->hash)
         return err_memory(e, "xml digest");
     int rc = file_scratch(batch->scratch, &d->others, e);
     if (!rc)
-        rc = file_temp_open(&d->temp, directory, name, 0440, e);
+        rc = file_draft_open(&d->temp, directory, name, 0440, e);
     if (!rc)
         put_root(&d->text, batch);
     return rc;

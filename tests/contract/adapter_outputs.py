@@ -43,6 +43,10 @@ def load(path):
 
 def files(folder, ending):
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    if ".incomplete" in names:
+        names.remove(".incomplete")
+        left = os.listdir(os.path.join(folder, ".incomplete"))
+        check(not left, "left over in %s: %s", folder, left)
     for name in names:
         check(name.endswith(ending), "%s is left over in %s", name, folder)
     return [os.path.join(folder, name) for name in names]

@@ -101,9 +101,17 @@ class Expected:
 
 # ---- the archives ----
 
+def archive_files(folder):
+    """Of the archives in a folder; what its writers left unfinished must be gone."""
+    unfinished = os.path.join(folder, ".incomplete")
+    left = os.listdir(unfinished) if os.path.isdir(unfinished) else []
+    check(not left, "left over in %s: %s", unfinished, left)
+    return sorted(n for n in os.listdir(folder) if n != ".incomplete")
+
+
 def read_tar(folder, marks=None):
     """Yields (file, member, record) of every archive, oldest first; checks what the manifest says."""
-    for name in sorted(os.listdir(folder)):
+    for name in archive_files(folder):
         check(name.endswith(".tar.zst"), "left over in the tar folder: %s", name)
         pipe = subprocess.Popen(["zstd", "-dcq", os.path.join(folder, name)], stdout=subprocess.PIPE)
         digests, manifest = {}, None
@@ -162,7 +170,7 @@ def read_xml_document(path, marks=None):
 def read_xml(folder, marks=None):
     """Yields (file, room, sequence, sha, content, kind) in the order of the batches; kinds that the original
     has no element for stand apart in a document, their index says where they belong."""
-    for name in sorted(os.listdir(folder)):
+    for name in archive_files(folder):
         check(name.endswith(".xml"), "left over in the XML folder: %s", name)
         for _, *entry in sorted(read_xml_document(os.path.join(folder, name), marks),
                                 key=lambda entry: entry[0]):
@@ -213,14 +221,14 @@ def read_mails(folder, marks=None):
 def read_exceptions(out, mails):
     """Of each archive, what could not be read as a record: a Counter of its bytes."""
     found = {"tar": collections.Counter(), "xml": collections.Counter(), "mail": collections.Counter()}
-    for name in sorted(os.listdir(os.path.join(out, "tar"))):
+    for name in archive_files(os.path.join(out, "tar")):
         pipe = subprocess.Popen(["zstd", "-dcq", os.path.join(out, "tar", name)], stdout=subprocess.PIPE)
         with tarfile.open(fileobj=pipe.stdout, mode="r|") as archive:
             for member in archive:
                 if member.name.startswith("exceptions/"):
                     found["tar"][archive.extractfile(member).read()] += 1
         pipe.wait()
-    for name in sorted(os.listdir(os.path.join(out, "xml"))):
+    for name in archive_files(os.path.join(out, "xml")):
         for _, el in ET.iterparse(os.path.join(out, "xml", name)):
             if el.tag == HF + "Exception":
                 found["xml"][base64.b64decode(el.text or "", validate=True)] += 1

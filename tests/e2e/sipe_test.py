@@ -15,7 +15,7 @@ import sys
 import threading
 import xml.etree.ElementTree as ET
 
-from archives import Archives, check, mail_bytes, read_tar
+from archives import Archives, archive_files, check, mail_bytes, read_tar
 from deployment import Deployment, await_true
 
 HOSTILE = "<b>&amp; ]]> \"quoted\" 'single' Ünïcödé 日本語 \U0001F680 -- %s"
@@ -62,7 +62,7 @@ def check_room_name(d, uri, name):
     """People read the room's name, not its address, in every archive."""
     xml = os.path.join(d.out, "xml")
     names = set()
-    for document in os.listdir(xml):
+    for document in archive_files(xml):
         for channel in ET.parse(os.path.join(xml, document)).iter("Channel"):
             if channel.get("uri") == uri:
                 names.add(channel.get("name"))

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/own.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -197,17 +198,54 @@ static void bad_names_are_refused(void **state)
     assert_int_equal(file_temp_open(&t, at("nowhere"), "x", 0600, NULL), ERR_NOT_FOUND);
 }
 
-static void leftovers_are_swept(void **state)
+static void draft_left_by_a_crash(const char *name)
+{
+    struct file_temp t;
+    assert_int_equal(file_draft_open(&t, dir, name, 0600, NULL), 0);
+    (void)close(t.fd);
+    (void)close(t.temp_dir_fd);
+    (void)close(t.dir_fd);
+}
+
+static int drafts(void)
+{
+    int n = 0;
+    DIR *d = opendir(at(".incomplete"));
+    assert_non_null(d);
+    for (const struct dirent *entry = readdir(d); entry; entry = readdir(d))
+        n += entry->d_name[0] != '.';
+    assert_int_equal(closedir(d), 0);
+    return n;
+}
+
+static void own_leftovers_are_swept_and_no_others(void **state)
 {
     (void)state;
-    assert_int_equal(file_replace(at("x.tmp.0123"), SLICE("x"), 0600, NULL), 0);
-    assert_int_equal(file_replace(at("keep"), SLICE("x"), 0600, NULL), 0);
-    assert_int_equal(mkdir(at("d.tmp.1"), 0700), 0);
-    assert_int_equal(file_sweep_temps(dir, NULL), 0);
-    assert_false(exists("x.tmp.0123"));
-    assert_true(exists("keep"));
-    assert_true(exists("d.tmp.1"));
-    assert_int_equal(file_sweep_temps(at("nowhere"), NULL), ERR_NOT_FOUND);
+    assert_int_equal(file_sweep_drafts(dir, "batch-1", NULL), 0); /* there is no folder of drafts */
+    draft_left_by_a_crash("batch-1.tar");
+    draft_left_by_a_crash("batch-1.tar");
+    draft_left_by_a_crash("batch-2.tar");
+    assert_int_equal(file_replace(at("batch-1.tmp.0123"), SLICE("a person's"), 0600, NULL), 0);
+    assert_int_equal(drafts(), 3);
+    assert_int_equal(file_sweep_drafts(dir, "batch-1", NULL), 0);
+    assert_int_equal(drafts(), 1);
+    assert_true(exists("batch-1.tmp.0123"));
+}
+
+static void a_draft_becomes_a_file(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct file_temp t;
+        struct err e = {0};
+        assert_int_equal(file_draft_open(&t, dir, "volume-9.tar", 0400, &e), 0);
+        assert_int_equal(file_write_all(t.fd, i ? "two" : "one", 3, &e), 0);
+        assert_int_equal(file_temp_publish(&t, &e), i ? ERR_CONFLICT : 0);
+    }
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 100);
+    assert_int_equal(file_read(at("volume-9.tar"), 100, &b, NULL), 0);
+    assert_true(slice_is(buf_view(&b), "one"));
 }
 
 /* Tries the lock in another process, which exits with the class. */
@@ -293,7 +331,8 @@ int main(void)
         cmocka_unit_test(a_name_appears_after_its_content),
         cmocka_unit_test(an_abandoned_file_leaves_nothing),
         cmocka_unit_test(bad_names_are_refused),
-        cmocka_unit_test(leftovers_are_swept),
+        cmocka_unit_test(a_draft_becomes_a_file),
+        cmocka_unit_test(own_leftovers_are_swept_and_no_others),
         cmocka_unit_test(a_folder_is_locked_by_one_process),
         cmocka_unit_test(a_scratch_file_has_no_name),
         cmocka_unit_test(a_tree_is_removed_without_following_links),
