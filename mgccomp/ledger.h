@@ -85,17 +85,7 @@ struct ledger_due {
     int64_t records, bytes, interval_ms;
     bool now; /* drain: cut whatever there is */
 };
-/* Freezes the next batch of an instance in one transaction: ranges up to the positions read in it,
- * order, roster, digest. ERR_NOT_FOUND: nothing is due, or the instance is not active, or it has a
- * batch that is not verified. The batch's records are in order of (stream, sequence, partition,
- * position); exceptions without a stream come last. */
-int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
-               struct ledger_batch *out, struct err *e);
-/* The oldest batch of the instance that is frozen or settled (to be verified). ERR_NOT_FOUND. */
-int ledger_open_batch(struct staging *st, int64_t instance, struct ledger_batch *out,
-                      struct err *e);
-
-/* The records of a batch in its order, each as staged. */
+/* A record as staged. */
 struct ledger_record {
     struct slice raw, note;
     const uint8_t *hash;
@@ -104,6 +94,23 @@ struct ledger_record {
     int64_t pos;
 };
 typedef int ledger_record_fn(void *arg, const struct ledger_record *r, struct err *e);
+/* Gets a batch's records while it is frozen, in the batch's order; worth something only when the
+ * cut succeeds. */
+struct ledger_sink {
+    ledger_record_fn *visit; /* must not use the staging handle */
+    void *arg;
+};
+/* Freezes the next batch of an instance in one transaction: ranges up to the positions read in it,
+ * order, roster, digest. ERR_NOT_FOUND: nothing is due, or the instance is not active, or it has a
+ * batch that is not verified. The batch's records are in order of (stream, sequence, partition,
+ * position); exceptions without a stream come last. sink: may be NULL. */
+int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
+               const struct ledger_sink *sink, struct ledger_batch *out, struct err *e);
+/* The oldest batch of the instance that is frozen or settled (to be verified). ERR_NOT_FOUND. */
+int ledger_open_batch(struct staging *st, int64_t instance, struct ledger_batch *out,
+                      struct err *e);
+
+/* The records of a batch in its order. */
 int ledger_batch_records(struct db *db, const struct ledger_batch *b, ledger_record_fn *visit,
                          void *arg, struct err *e);
 /* The batch's frozen rooms and rosters as JSON (private to adapters/host):

@@ -27,6 +27,7 @@ struct slot {
 struct cut {
     struct db *db;
     int64_t instance, number, now_us;
+    const struct ledger_sink *sink;
     struct slot slots[LEDGER_MAX_RANGES];
     size_t slot_count;
     int64_t records, bytes, oldest_us;
@@ -207,6 +208,7 @@ static void own_sha256(struct sha256 **s)
 
 struct digesting {
     struct sha256 *sum;
+    const struct ledger_sink *sink;
     int64_t records, bytes;
 };
 
@@ -214,14 +216,13 @@ static int digest_record(void *arg, const struct ledger_record *r, struct err *e
 {
     struct digesting *d = arg;
     uint8_t length[8];
-    (void)e;
     for (int i = 0; i < 8; i++)
         length[i] = (uint8_t)((uint64_t)r->raw.n >> (56 - 8 * i));
     sha256_add(d->sum, length, sizeof length);
     sha256_add(d->sum, r->raw.p ? r->raw.p : "", r->raw.n);
     d->records++;
     d->bytes += (int64_t)r->raw.n;
-    return 0;
+    return d->sink ? d->sink->visit(d->sink->arg, r, e) : 0;
 }
 
 static int digest(struct cut *c, struct ledger_batch *b, struct err *e)
@@ -229,7 +230,7 @@ static int digest(struct cut *c, struct ledger_batch *b, struct err *e)
     OWN(own_sha256) struct sha256 *sum = sha256_new();
     if (!sum)
         return err_memory(e, "a batch's digest");
-    struct digesting d = {.sum = sum};
+    struct digesting d = {.sum = sum, .sink = c->sink};
     int rc = ledger_batch_records(c->db, b, digest_record, &d, e);
     if (rc < 0)
         return rc;
@@ -368,10 +369,11 @@ static int freeze(struct cut *c, const char *instance, struct ledger_batch *b, s
     stem_make(b->stem, b->cut_us, instance, b->number, b->id);
     ledger_text(b->state, sizeof b->state, SLICE("frozen"));
     int rc = store_ranges(c, b, e);
-    if (rc == 0)
-        rc = digest(c, b, e);
+    /* A roster that is too long ends the cut before anything goes into the sink. */
     if (rc == 0)
         rc = roster(c, b, &json, e);
+    if (rc == 0)
+        rc = digest(c, b, e);
     return rc == 0 ? store_batch(c, b, &json, e) : rc;
 }
 
@@ -392,8 +394,8 @@ static int next_number(struct cut *c, struct err *e)
 }
 
 static int cut_once(struct staging *st, const struct ledger_instance *i,
-                    const struct ledger_due *due, int64_t max_records, struct ledger_batch *out,
-                    struct err *e)
+                    const struct ledger_due *due, int64_t max_records,
+                    const struct ledger_sink *sink, struct ledger_batch *out, struct err *e)
 {
     OWN(own_mem) struct cut *c = calloc(1, sizeof *c);
     OWN(own_mem) struct ledger_batch *b = calloc(1, sizeof *b);
@@ -410,6 +412,7 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
         return rc;
     c->db = t.db;
     c->instance = i->id;
+    c->sink = sink;
     rc = next_number(c, e);
     if (rc == 0)
         rc = db_now_us(t.db, &c->now_us, e);
@@ -439,11 +442,11 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
 }
 
 int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
-               struct ledger_batch *out, struct err *e)
+               const struct ledger_sink *sink, struct ledger_batch *out, struct err *e)
 {
     int64_t records = due->records > 0 ? due->records : 1;
     for (;;) {
-        int rc = cut_once(st, i, due, records, out, e);
+        int rc = cut_once(st, i, due, records, sink, out, e);
         /* Rosters over their limit: fewer records name fewer rooms. */
         if (rc != ERR_REJECTED || records == 1)
             return rc;

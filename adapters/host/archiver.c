@@ -119,7 +119,7 @@ static int begin_instance(struct archiver *a, const struct ledger_instance *row,
         adapter_options_free(options);
         return rc;
     }
-    rc = runner_new(&a->runners[a->runner_count], row, options, e);
+    rc = runner_new(&a->runners[a->runner_count], row, options, a->o.scratch_dir, e);
     if (rc < 0)
         return rc;
     a->runners[a->runner_count++]->present = true;

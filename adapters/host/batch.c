@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing a batch's spool. It is checked against the frozen digest on the way, so that a worker
- * never gets anything else under that batch's id. */
+/* Writing a batch's spool: its records once, its head (rooms, rosters, what is settled) behind them
+ * for each attempt. */
 #include "adapters/host/batch.h"
 
 #include "adapters/host/child.h"
@@ -15,41 +15,158 @@
 
 enum { FLUSH_AT = 256 << 10 };
 
-struct spooling {
-    int fd;
-    struct buf out;
-    struct sha256 *sum;
-    int64_t records, stream;
-    uint32_t room; /* of stream; rooms come in the streams' order */
-};
-
-static void own_spooling(struct spooling *s)
+void batch_spool_init(struct batch_spool *s, const char *dir, const char *name)
 {
-    own_fd(&s->fd);
-    buf_done(&s->out);
-    sha256_free(s->sum);
+    *s = (struct batch_spool){.fd = -1, .reader = -1, .dir = dir, .name = name};
 }
 
-static int flush(struct spooling *s, struct err *e)
+void batch_spool_done(struct batch_spool *s)
+{
+    own_fd(&s->fd);
+    own_fd(&s->reader);
+    buf_done(&s->out);
+    sha256_free(s->sum);
+    batch_spool_init(s, s->dir, s->name);
+}
+
+/* A second descriptor, since the worker's must not be able to write. */
+static int make_file(struct batch_spool *s, struct err *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s.spool", s->dir, s->name);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return err_set(e, ERR_CONFIG, "the scratch folder has too long a name");
+    int rc = file_make_dirs(s->dir, e);
+    if (rc < 0)
+        return rc;
+    (void)unlink(path);
+    s->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (s->fd < 0)
+        return err_errno(e, ERR_RETRY, "create %s", path);
+    s->reader = open(path, O_RDONLY | O_CLOEXEC);
+    (void)unlink(path);
+    if (s->reader < 0)
+        return err_errno(e, ERR_RETRY, "open %s", path);
+    buf_init(&s->out, FLUSH_AT + SPOOL_MAX_RAW + SPOOL_MAX_NOTE + SPOOL_RECORD);
+    return 0;
+}
+
+static int flush(struct batch_spool *s, struct err *e)
 {
     int rc = buf_ok(&s->out, "a batch's spool", e);
     if (rc == 0)
         rc = file_write_all(s->fd, s->out.p, s->out.n, e);
+    s->end += (int64_t)s->out.n;
     buf_clear(&s->out);
     return rc;
 }
 
-static int write_json(struct spooling *s, const struct buf *json, struct err *e)
+static void add_to_digest(struct sha256 *sum, struct slice raw)
 {
+    uint8_t length[8];
+    for (int i = 0; i < 8; i++)
+        length[i] = (uint8_t)((uint64_t)raw.n >> (56 - 8 * i));
+    sha256_add(sum, length, sizeof length);
+    sha256_add(sum, raw.p ? raw.p : "", raw.n);
+}
+
+static void count(struct batch_spool *s, const struct ledger_record *r)
+{
+    if (r->stream && r->stream != s->stream) {
+        s->room = s->stream ? s->room + 1 : 0;
+        s->stream = r->stream;
+    }
+    if (s->records == 0 || r->time_us < s->first_us)
+        s->first_us = r->time_us;
+    if (s->records == 0 || r->time_us > s->last_us)
+        s->last_us = r->time_us;
+    s->records++;
+    s->bytes += (int64_t)r->raw.n;
+    if (s->sum)
+        add_to_digest(s->sum, r->raw);
+}
+
+int batch_spool_record(void *arg, const struct ledger_record *r, struct err *e)
+{
+    struct batch_spool *s = arg;
+    struct slice note = r->note.n > SPOOL_MAX_NOTE ? (struct slice){r->note.p, 0} : r->note;
+    if (r->raw.n > SPOOL_MAX_RAW)
+        return err_set(e, ERR_FAULT, "partition %" PRId32 " position %" PRId64 " has %zu bytes",
+                       r->part, r->pos, r->raw.n);
+    int rc = s->fd < 0 ? make_file(s, e) : 0;
+    if (rc < 0)
+        return rc;
+    count(s, r);
+    size_t start = s->out.n;
+    buf_u32be(&s->out, r->stream ? s->room : SPOOL_NO_ROOM);
+    buf_u32be(&s->out, (uint32_t)r->flags);
+    const int64_t numbers[] = {r->sequence, r->time_us, r->captured_us, r->part, r->pos};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        buf_u64be(&s->out, (uint64_t)numbers[i]);
+    buf_add(&s->out, r->hash, SHA256_SIZE);
+    buf_u32be(&s->out, (uint32_t)note.n);
+    buf_u32be(&s->out, (uint32_t)r->raw.n);
+    assert(s->out.failed || s->out.n - start == SPOOL_RECORD);
+    buf_slice(&s->out, note);
+    buf_slice(&s->out, r->raw);
+    return s->out.n >= FLUSH_AT || s->out.failed ? flush(s, e) : 0;
+}
+
+int batch_spool_whole(struct batch_spool *s, const struct ledger_batch *b, struct err *e)
+{
+    int rc = flush(s, e);
+    if (rc < 0)
+        return rc;
+    if (s->records != b->records || s->bytes != b->bytes)
+        return err_set(e, ERR_FAULT, "batch %s: what is staged is not what was frozen", b->id);
+    memcpy(s->id, b->id, sizeof s->id);
+    return 0;
+}
+
+/* By another process, or by this one before its database failed. */
+static int fill_anew(struct batch_spool *s, struct db *db, const struct ledger_batch *b,
+                     struct err *e)
+{
+    uint8_t digest[SHA256_SIZE];
+    batch_spool_done(s);
+    s->sum = sha256_new();
+    int rc = s->sum ? make_file(s, e) : err_memory(e, "a batch's spool");
+    if (rc == 0)
+        rc = ledger_batch_records(db, b, batch_spool_record, s, e);
+    if (rc < 0)
+        return rc;
+    sha256_end(s->sum, digest);
+    if (memcmp(digest, b->digest, sizeof digest) != 0)
+        return err_set(e, ERR_FAULT, "batch %s: what is staged is not what was frozen", b->id);
+    return batch_spool_whole(s, b, e);
+}
+
+static int write_json(struct batch_spool *s, const struct buf *json, struct err *e)
+{
+    uint8_t length[4];
     int rc = buf_ok(json, "a batch's head", e);
     if (rc < 0)
         return rc;
-    buf_u32be(&s->out, (uint32_t)json->n);
-    rc = flush(s, e);
+    for (int i = 0; i < 4; i++)
+        length[i] = (uint8_t)(json->n >> (24 - 8 * i));
+    rc = file_write_all(s->fd, length, sizeof length, e);
     return rc == 0 ? file_write_all(s->fd, json->p, json->n, e) : rc;
 }
 
-static int write_roster(struct spooling *s, struct db *db, const struct ledger_batch *b,
+static int write_totals(struct batch_spool *s, struct err *e)
+{
+    OWN(own_buf) struct buf json;
+    buf_init(&json, 1024);
+    buf_char(&json, '{');
+    json_put_i64(&json, "records", s->records);
+    json_put_i64(&json, "bytes", s->bytes);
+    json_put_i64(&json, "first_us", s->first_us);
+    json_put_i64(&json, "last_us", s->last_us);
+    buf_char(&json, '}');
+    return write_json(s, &json, e);
+}
+
+static int write_roster(struct batch_spool *s, struct db *db, const struct ledger_batch *b,
                         struct err *e)
 {
     OWN(own_buf) struct buf json;
@@ -71,7 +188,7 @@ static int add_settlement(void *arg, const struct ledger_settlement *x, struct e
     return 0;
 }
 
-static int write_settlements(struct spooling *s, struct db *db, const struct ledger_batch *b,
+static int write_settlements(struct batch_spool *s, struct db *db, const struct ledger_batch *b,
                              struct err *e)
 {
     OWN(own_buf) struct buf json;
@@ -82,84 +199,35 @@ static int write_settlements(struct spooling *s, struct db *db, const struct led
     return rc == 0 ? write_json(s, &json, e) : rc;
 }
 
-static int write_record(void *arg, const struct ledger_record *r, struct err *e)
+/* Behind the records; its place stands in the file's last 8 bytes. */
+static int write_head(struct batch_spool *s, struct db *db, const struct ledger_batch *b,
+                      struct err *e)
 {
-    struct spooling *s = arg;
-    struct slice note = r->note.n > SPOOL_MAX_NOTE ? (struct slice){r->note.p, 0} : r->note;
-    uint8_t length[8];
-    if (r->raw.n > SPOOL_MAX_RAW)
-        return err_set(e, ERR_FAULT, "partition %" PRId32 " position %" PRId64 " has %zu bytes",
-                       r->part, r->pos, r->raw.n);
-    if (r->stream && r->stream != s->stream) {
-        s->room = s->stream ? s->room + 1 : 0;
-        s->stream = r->stream;
-    }
-    size_t start = s->out.n;
-    buf_u32be(&s->out, r->stream ? s->room : SPOOL_NO_ROOM);
-    buf_u32be(&s->out, (uint32_t)r->flags);
-    const int64_t numbers[] = {r->sequence, r->time_us, r->captured_us, r->part, r->pos};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        buf_u64be(&s->out, (uint64_t)numbers[i]);
-    buf_add(&s->out, r->hash, SHA256_SIZE);
-    buf_u32be(&s->out, (uint32_t)note.n);
-    buf_u32be(&s->out, (uint32_t)r->raw.n);
-    assert(s->out.failed || s->out.n - start == SPOOL_RECORD);
-    buf_slice(&s->out, note);
-    buf_slice(&s->out, r->raw);
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)r->raw.n >> (56 - 8 * i));
-    sha256_add(s->sum, length, sizeof length);
-    sha256_add(s->sum, r->raw.p ? r->raw.p : "", r->raw.n);
-    s->records++;
-    return s->out.n >= FLUSH_AT || s->out.failed ? flush(s, e) : 0;
-}
-
-static int write_spool(struct spooling *s, struct db *db, const struct ledger_batch *b,
-                       struct err *e)
-{
-    uint8_t digest[SHA256_SIZE];
-    buf_text(&s->out, SPOOL_MAGIC);
-    int rc = write_roster(s, db, b, e);
+    uint8_t place[8];
+    if (ftruncate(s->fd, s->end) < 0 || lseek(s->fd, s->end, SEEK_SET) < 0)
+        return err_errno(e, ERR_RETRY, "a batch's spool");
+    int rc = write_totals(s, e);
+    if (rc == 0)
+        rc = write_roster(s, db, b, e);
     if (rc == 0)
         rc = write_settlements(s, db, b, e);
-    if (rc == 0)
-        rc = ledger_batch_records(db, b, write_record, s, e);
-    if (rc == 0)
-        rc = flush(s, e);
-    if (rc < 0)
-        return rc;
-    sha256_end(s->sum, digest);
-    if (s->records != b->records || memcmp(digest, b->digest, SHA256_SIZE) != 0)
-        return err_set(e, ERR_FAULT, "batch %s: what is staged is not what was frozen", b->id);
-    return 0;
+    for (int i = 0; i < 8; i++)
+        place[i] = (uint8_t)((uint64_t)s->end >> (56 - 8 * i));
+    return rc == 0 ? file_write_all(s->fd, place, sizeof place, e) : rc;
 }
 
-int batch_spool(struct db *db, const struct ledger_batch *b, const char *dir, int *fd,
-                struct err *e)
+int batch_spool_open(struct batch_spool *s, struct db *db, const struct ledger_batch *b, int *fd,
+                     struct err *e)
 {
-    char path[PATH_MAX];
-    OWN(own_spooling) struct spooling s = {.fd = -1, .sum = sha256_new()};
-    buf_init(&s.out, FLUSH_AT + SPOOL_MAX_RAW + SPOOL_MAX_NOTE + SPOOL_RECORD);
-    if (!s.sum)
-        return err_memory(e, "a batch's spool");
-    int n = snprintf(path, sizeof path, "%s/%s.spool", dir, b->id);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return err_set(e, ERR_CONFIG, "the scratch folder has too long a name");
-    (void)unlink(path);
-    s.fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (s.fd < 0)
-        return err_errno(e, ERR_RETRY, "create %s", path);
-    /* A second descriptor, since the worker's must not be able to write. */
-    OWN(own_fd) int reader = open(path, O_RDONLY | O_CLOEXEC);
-    (void)unlink(path);
-    if (reader < 0)
-        return err_errno(e, ERR_RETRY, "open %s", path);
-    int rc = write_spool(&s, db, b, e);
-    if (rc < 0)
+    int rc = strcmp(s->id, b->id) == 0 ? 0 : fill_anew(s, db, b, e);
+    if (rc == 0)
+        rc = write_head(s, db, b, e);
+    if (rc < 0) {
+        batch_spool_done(s);
         return rc;
-    *fd = reader;
-    reader = -1;
-    return 0;
+    }
+    *fd = fcntl(s->reader, F_DUPFD_CLOEXEC, 0);
+    return *fd < 0 ? err_errno(e, ERR_RETRY, "a batch's spool") : 0;
 }
 
 int batch_task(const struct ledger_batch *b, enum wire_do what, const char *instance,

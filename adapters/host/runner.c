@@ -6,7 +6,6 @@
  */
 #include "adapters/host/runner.h"
 
-#include "adapters/host/batch.h"
 #include "adapters/host/runner_end.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -27,7 +26,7 @@ enum {
 };
 
 int runner_new(struct runner **out, const struct ledger_instance *row,
-               struct adapter_options *options, struct err *e)
+               struct adapter_options *options, const char *scratch_dir, struct err *e)
 {
     OWN(own_adapter_options) struct adapter_options *taken = options;
     OWN(own_mem) struct runner *r = calloc(1, sizeof *r);
@@ -40,6 +39,7 @@ int runner_new(struct runner **out, const struct ledger_instance *row,
     r->options = taken;
     taken = NULL;
     child_init(&r->child);
+    batch_spool_init(&r->spool, scratch_dir, r->row.name);
     backoff_init(&r->backoff, FIRST_PAUSE_MS, LAST_PAUSE_MS);
     *out = r;
     r = NULL;
@@ -61,6 +61,7 @@ void runner_free(struct runner *r)
     child_kill(&r->child);
     (void)child_wait(&r->child, 2000, why);
     clear_scratch(r);
+    batch_spool_done(&r->spool);
     adapter_options_free(r->options);
     json_doc_free(r->doc);
     free(r);
@@ -100,7 +101,7 @@ static int start_worker(struct runner *r, struct runner_context *c, enum wire_do
     OWN(own_fd) int spool = -1;
     int rc = make_scratch(r, c, e);
     if (rc == 0)
-        rc = batch_spool(c->reader, &r->batch, c->scratch_dir, &spool, e);
+        rc = batch_spool_open(&r->spool, c->reader, &r->batch, &spool, e);
     FAULT("spool.after");
     if (rc == 0)
         rc = child_start(&r->child, c->program, r->options->path, spool, c->until_ms, e);
@@ -139,15 +140,25 @@ static int begin_verification(struct runner *r, struct runner_context *c, struct
     return runner_verified(r, c, e);
 }
 
+/* Cuts a batch, its records going into the spool on the way. */
+static int cut(struct runner *r, struct runner_context *c, struct err *e)
+{
+    struct ledger_due due = r->options->due;
+    const struct ledger_sink sink = {batch_spool_record, &r->spool};
+    due.now = c->draining;
+    batch_spool_done(&r->spool);
+    int rc = ledger_cut(c->staging, &r->row, &due, &sink, &r->batch, e);
+    /* A spool that is not whole is filled anew when it is needed. */
+    if (rc < 0 || batch_spool_whole(&r->spool, &r->batch, NULL) < 0)
+        batch_spool_done(&r->spool);
+    return rc;
+}
+
 /* The open batch, or one that is cut now. ERR_NOT_FOUND: there is nothing to do. */
 static int find_work(struct runner *r, struct runner_context *c, struct err *e)
 {
-    struct ledger_due due = r->options->due;
-    due.now = c->draining;
     int rc = ledger_open_batch(c->staging, r->row.id, &r->batch, e);
-    if (rc == ERR_NOT_FOUND)
-        rc = ledger_cut(c->staging, &r->row, &due, &r->batch, e);
-    return rc;
+    return rc == ERR_NOT_FOUND ? cut(r, c, e) : rc;
 }
 
 static bool allowed(const struct runner *r, const struct runner_context *c, int64_t *wait_ms)

@@ -7,6 +7,7 @@
 #ifndef ADAPTERS_HOST_RUNNER_H
 #define ADAPTERS_HOST_RUNNER_H
 
+#include "adapters/host/batch.h"
 #include "adapters/host/child.h"
 #include "adapters/host/options.h"
 #include "base/backoff.h"
@@ -36,6 +37,7 @@ struct runner {
     enum runner_state state;
     struct child child;
     struct ledger_batch batch;
+    struct batch_spool spool; /* of batch */
     struct json_doc *doc;
     char scratch[PATH_MAX];
     int64_t started_ms, silent_ms; /* silent: since its socket ended; 0: not yet */
@@ -49,9 +51,9 @@ struct runner {
     char trouble[512]; /* of database or machine, as last shown; the archiver's */
 };
 
-/* Takes options. */
+/* Takes options; scratch_dir must live as long. */
 int runner_new(struct runner **out, const struct ledger_instance *row,
-               struct adapter_options *options, struct err *e);
+               struct adapter_options *options, const char *scratch_dir, struct err *e);
 void runner_free(struct runner *r); /* kills what runs; waits at most 2 s for it */
 
 bool runner_busy(const struct runner *r);

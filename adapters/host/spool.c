@@ -37,6 +37,7 @@ void spool_close(struct spool *s)
     arena_done(&s->rooms_arena);
     arena_done(&s->record_arena);
     json_doc_free(s->doc);
+    sha256_free(s->sum);
     buf_done(&s->raw);
     free(s->settled);
     free(s);
@@ -86,67 +87,51 @@ static struct slice raw_of(const struct spool *s)
     return (struct slice){s->raw.p + s->head.note_n, s->head.raw_n};
 }
 
-static void count(struct spool *s, struct sha256 *sum)
+static void add_to_digest(struct spool *s)
 {
-    struct spool_totals *t = &s->totals;
     struct slice raw = raw_of(s);
     uint8_t length[8];
     for (int i = 0; i < 8; i++)
         length[i] = (uint8_t)((uint64_t)raw.n >> (56 - 8 * i));
-    sha256_add(sum, length, sizeof length);
-    sha256_add(sum, raw.p, raw.n);
-    if (t->records == 0 || s->head.time_us < t->first_us)
-        t->first_us = s->head.time_us;
-    if (t->records == 0 || s->head.time_us > t->last_us)
-        t->last_us = s->head.time_us;
-    t->records++;
-    t->bytes += raw.n;
+    sha256_add(s->sum, length, sizeof length);
+    sha256_add(s->sum, raw.p, raw.n);
 }
 
-static void own_sha256(struct sha256 **h)
+static int seek_head(struct spool *s, struct err *e)
 {
-    sha256_free(*h);
-}
-
-static int first_pass(struct spool *s, struct err *e)
-{
-    OWN(own_sha256) struct sha256 *sum = sha256_new();
-    if (!sum)
-        return err_memory(e, "a batch's digest");
-    s->records_at = ftello(s->f);
-    s->totals.rooms = s->room_count;
-    int rc = read_head(s, &s->head, e);
-    for (; rc == 1; rc = read_head(s, &s->head, e)) {
-        int failed = read_body(s, e);
-        if (failed < 0)
-            return failed;
-        count(s, sum);
-    }
-    sha256_end(sum, s->totals.digest);
-    s->settled = calloc(s->totals.records + 1, sizeof *s->settled);
-    return rc == 0 && !s->settled ? err_memory(e, "a batch") : rc;
+    uint8_t place[8];
+    if (fseeko(s->f, -(off_t)sizeof place, SEEK_END) < 0)
+        return spool_malformed("it is none", e);
+    int rc = spool_read(s, place, sizeof place, e);
+    if (rc < 0)
+        return rc;
+    uint64_t at = spool_number(place, sizeof place);
+    if (at > (uint64_t)INT64_MAX || fseeko(s->f, (off_t)at, SEEK_SET) < 0)
+        return spool_malformed("its end", e);
+    return 0;
 }
 
 static int read_all(struct spool *s, struct json_doc *d, struct err *e)
 {
-    char magic[sizeof SPOOL_MAGIC - 1];
-    int rc = spool_read(s, magic, sizeof magic, e);
-    if (rc == 0 && memcmp(magic, SPOOL_MAGIC, sizeof magic) != 0)
-        rc = spool_malformed("it is none", e);
+    int rc = seek_head(s, e);
+    if (rc == 0)
+        rc = spool_read_totals(s, d, e);
     if (rc == 0)
         rc = spool_read_rooms(s, d, e);
     if (rc == 0)
         rc = spool_read_settlements(s, d, e);
-    if (rc == 0)
-        rc = first_pass(s, e);
     if (rc < 0)
         return rc;
+    s->totals.rooms = s->room_count;
+    s->settled = calloc(s->totals.records + 1, sizeof *s->settled);
+    if (!s->settled)
+        return err_memory(e, "a batch");
     for (size_t i = 0; i < s->range_count; i++)
         spool_settled(s, s->ranges[i].first, s->ranges[i].last);
     return spool_rewind(s, e);
 }
 
-int spool_open(struct spool **out, int fd, struct err *e)
+int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], struct err *e)
 {
     OWN(own_fd) int taken = fd;
     OWN(own_spool) struct spool *s = calloc(1, sizeof *s);
@@ -156,8 +141,10 @@ int spool_open(struct spool **out, int fd, struct err *e)
     arena_init(&s->rooms_arena, 0);
     arena_init(&s->record_arena, KEEP);
     buf_init(&s->raw, SPOOL_MAX_JSON + SPOOL_MAX_NOTE);
+    memcpy(s->digest, digest, SHA256_SIZE);
     s->doc = json_doc_new();
-    s->f = s->doc ? fdopen(taken, "rb") : NULL;
+    s->sum = sha256_new();
+    s->f = s->doc && s->sum ? fdopen(taken, "rb") : NULL;
     if (!s->f)
         return err_memory(e, "opening a spool");
     taken = -1;
@@ -197,8 +184,11 @@ bool spool_all_settled(const struct spool *s)
 
 int spool_rewind(struct spool *s, struct err *e)
 {
+    uint8_t unused[SHA256_SIZE];
+    sha256_end(s->sum, unused);
     s->index = 0;
-    if (fseeko(s->f, s->records_at, SEEK_SET) < 0)
+    s->passed = false;
+    if (fseeko(s->f, 0, SEEK_SET) < 0)
         return err_errno(e, ERR_RETRY, "rewind the spool");
     return 0;
 }
@@ -285,10 +275,23 @@ static int fill(struct spool *s, struct err *e)
     return h->flags & MGC_RECORD_UNREADABLE ? 0 : fill_decoded(s, e);
 }
 
+/* What a module got were the batch's records, or it must not succeed with them. */
+static int end_of_pass(struct spool *s, struct err *e)
+{
+    uint8_t digest[SHA256_SIZE];
+    if (s->passed)
+        return 0;
+    sha256_end(s->sum, digest);
+    if (memcmp(digest, s->digest, sizeof digest) != 0)
+        return err_set(e, ERR_FAULT, "the spool does not hold the batch's records");
+    s->passed = true;
+    return 0;
+}
+
 int spool_next(struct spool *s, const struct mgc_record **out, struct err *e)
 {
     if (s->index >= s->totals.records)
-        return 0;
+        return end_of_pass(s, e);
     int rc = read_head(s, &s->head, e);
     if (rc == 0)
         rc = spool_malformed("records vanished", e);
@@ -298,6 +301,7 @@ int spool_next(struct spool *s, const struct mgc_record **out, struct err *e)
         rc = fill(s, e);
     if (rc < 0)
         return rc;
+    add_to_digest(s);
     s->index++;
     *out = &s->record;
     return 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A spool's head: the batch's rooms with their rosters, and what earlier attempts settled. */
+/* A spool's head: totals, the batch's rooms with their rosters, what earlier attempts settled. */
 #include "adapters/host/spool_private.h"
 
 static const struct json_limits limits = {SPOOL_MAX_JSON, 8, 8000000};
@@ -41,6 +41,24 @@ static int read_json(struct spool *s, struct json_doc *d, const struct json **ro
         return rc;
     buf_commit(&s->raw, n);
     return json_parse(d, buf_view(&s->raw), &limits, root, e);
+}
+
+int spool_read_totals(struct spool *s, struct json_doc *d, struct err *e)
+{
+    const struct json *root = NULL;
+    struct spool_totals *t = &s->totals;
+    int64_t records = -1;
+    int64_t bytes = -1;
+    int rc = read_json(s, d, &root, e);
+    if (rc < 0)
+        return rc;
+    if (!json_i64(root, "records", &records) || !json_i64(root, "bytes", &bytes) || records < 0 ||
+        bytes < 0 || !json_i64(root, "first_us", &t->first_us) ||
+        !json_i64(root, "last_us", &t->last_us))
+        return spool_malformed("its totals", e);
+    t->records = (uint64_t)records;
+    t->bytes = (uint64_t)bytes;
+    return 0;
 }
 
 bool spool_put(struct arena *a, struct slice from, struct mgc_text *out)

@@ -21,7 +21,6 @@ struct spool_range {
 
 struct spool {
     FILE *f;
-    off_t records_at;
     struct arena rooms_arena, record_arena;
     struct mgc_room *rooms;
     struct mgc_fact *facts;
@@ -30,6 +29,9 @@ struct spool {
     size_t room_count, range_count;
     struct spool_totals totals;
     bool *settled; /* totals.records of them */
+    uint8_t digest[SHA256_SIZE];
+    struct sha256 *sum; /* of the pass so far */
+    bool passed;        /* to its end, and it was the digest */
     uint64_t index;
     struct spool_record_head head;
     struct buf raw;
@@ -42,7 +44,8 @@ uint64_t spool_number(const uint8_t *p, int bytes); /* big-endian */
 int spool_read(struct spool *s, void *out, size_t n, struct err *e);
 bool spool_put(struct arena *a, struct slice from, struct mgc_text *out); /* a copy with a NUL */
 
-/* In the file's order. d is used for each in turn. */
+/* From the start of the head, in this order. d is used for each in turn. */
+int spool_read_totals(struct spool *s, struct json_doc *d, struct err *e);
 int spool_read_rooms(struct spool *s, struct json_doc *d, struct err *e);
 int spool_read_settlements(struct spool *s, struct json_doc *d, struct err *e);
 

@@ -137,7 +137,7 @@ static struct ledger_instance added(struct fixture *f, const char *name, bool re
 
 static int cut(struct fixture *f, const struct ledger_instance *i, const struct ledger_due *due)
 {
-    return ledger_cut(f->st, i, due, &f->batch, &f->e);
+    return ledger_cut(f->st, i, due, NULL, &f->batch, &f->e);
 }
 
 /* Takes the fixture's batch all the way. */
@@ -561,7 +561,7 @@ static int steps_then_die(struct fixture *f, int64_t instance_id, int steps)
         _exit(9);
     int rc = ledger_open_batch(st, i.id, b, &e);
     if (rc == ERR_NOT_FOUND)
-        rc = ledger_cut(st, &i, &everything, b, &e);
+        rc = ledger_cut(st, &i, &everything, NULL, b, &e);
     for (int n = 1; rc == 0 && n <= 6; n++) {
         if (n == steps)
             (void)raise(SIGKILL);

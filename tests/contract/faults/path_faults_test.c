@@ -243,7 +243,7 @@ static int cut_for(struct path *p, const struct ledger_instance *i)
 {
     const struct ledger_due due = {.records = 100, .bytes = 1 << 20, .now = true};
     int rc = ledger_open_batch(p->st, i->id, &p->batch, &p->e);
-    return rc == ERR_NOT_FOUND ? ledger_cut(p->st, i, &due, &p->batch, &p->e) : rc;
+    return rc == ERR_NOT_FOUND ? ledger_cut(p->st, i, &due, NULL, &p->batch, &p->e) : rc;
 }
 
 static int cut_tar(void *arg)
@@ -263,7 +263,7 @@ static int nothing_due(void *arg)
     struct path *p = arg;
     const struct ledger_due due = {.records = 100, .bytes = 1 << 20, .interval_ms = 86400000};
     struct ledger_batch none;
-    int rc = ledger_cut(p->st, &p->tar, &due, &none, &p->e);
+    int rc = ledger_cut(p->st, &p->tar, &due, NULL, &none, &p->e);
     return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 

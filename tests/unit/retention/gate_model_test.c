@@ -240,7 +240,7 @@ static bool cut(struct model *m, const char *name)
     const struct ledger_due due = {.records = m->batch_records, .bytes = 1 << 20, .now = true};
     struct ledger_instance i;
     struct ledger_batch b;
-    return instance(m, name, &i) && possible(ledger_cut(m->st, &i, &due, &b, &m->e), &m->e);
+    return instance(m, name, &i) && possible(ledger_cut(m->st, &i, &due, NULL, &b, &m->e), &m->e);
 }
 
 static bool open_batch(struct model *m, const char *name, const char *state,

@@ -118,7 +118,7 @@ static void cut_of(struct fixture *f, int64_t instance, bool required)
 {
     const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
     struct ledger_instance i = {.id = instance, .name = "a", .required = required};
-    ok(ledger_cut(f->st, &i, &due, &f->batch, &f->e), &f->e);
+    ok(ledger_cut(f->st, &i, &due, NULL, &f->batch, &f->e), &f->e);
 }
 
 static void deliver(struct fixture *f, struct ledger_batch *b)
