@@ -34,6 +34,8 @@ static struct handles *open_handles(struct app_io *io)
 
 /* ---- look ---- */
 
+enum { QUEUE_MS = 3000 }; /* status asks it so long */
+
 static int cmd_status(struct app_io *io, int argc, char **argv)
 {
     struct handles *h = open_handles(io);
@@ -41,11 +43,15 @@ static int cmd_status(struct app_io *io, int argc, char **argv)
     OWN(own_db) struct db *db = NULL;
     struct capture_state capture = {0};
     struct relay_state relay = {0};
+    struct kafka_facts facts;
     struct staging *st;
     struct err e = {0};
+    struct err queue = {0};
 
     if (handles_staging(h, &st, &e) == 0 && staging_reader(st, &db, &e) == 0)
         (void)handles_store_reader(h, &store, &e);
+    if (h->settings->services)
+        (void)kafka_check(&h->settings->kafka, QUEUE_MS, &facts, &queue);
     if (h->capture)
         capture_state(h->capture, &capture);
     if (h->relay)
@@ -54,6 +60,7 @@ static int cmd_status(struct app_io *io, int argc, char **argv)
         .store = store,
         .staging = db,
         .unknown = e.text,
+        .queue_problem = h->settings->services ? queue.text : NULL,
         .capture_problem = h->capture ? capture.problem : NULL,
         .relay_problem = h->relay ? relay.problem : NULL,
         .capture_held = capture.held,

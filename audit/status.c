@@ -2,7 +2,7 @@
 /* Judging what was seen, and printing it as text or JSON. */
 #include "audit/status.h"
 
-#include "audit/status_look.h"
+#include "audit/status_incidents.h"
 #include "base/clock.h"
 #include "base/own.h"
 
@@ -33,7 +33,7 @@ static enum status_verdict judge(struct look *k)
 {
     if (k->unknown[0])
         return STATUS_UNKNOWN;
-    if (k->incident_count || k->disagree || k->losses)
+    if (k->incidents_open || k->disagree || k->losses)
         return STATUS_INCOMPLETE;
     if (!required_count(k)) {
         snprintf(k->unknown, sizeof k->unknown,
@@ -72,10 +72,11 @@ static void print_headline(FILE *f, const struct look *k, enum status_verdict v)
     else if (v == STATUS_BEHIND)
         fprintf(f, " at %s: everything is on record, not everything is archived\n", now);
     else
-        fprintf(
-            f,
-            " at %s: %zu open incidents, %lld streams whose heads disagree, %lld losses accepted\n",
-            now, k->incident_count, (long long)k->disagree, (long long)k->losses);
+        fprintf(f,
+                " at %s: open incidents %lld, streams whose heads disagree %lld, records accepted "
+                "as lost"
+                " %lld\n",
+                now, (long long)k->incidents_open, (long long)k->disagree, (long long)k->losses);
     if (k->oldest_us) {
         age_text(k, k->oldest_us, age);
         fprintf(f, "oldest record not yet archived: %s old\n", age);
@@ -111,11 +112,8 @@ static void print_stages(FILE *f, const struct look *k)
                 "kept %lld: archived, and kept in staging by an open incident or by an adapter"
                 " that is not required\n",
                 (long long)k->kept);
-    fprintf(f,
-            "%lld rooms and sessions, exceptions %lld, duplicates dropped %lld, losses accepted, "
-            "ever: %lld\n",
-            (long long)k->streams, (long long)k->exceptions, (long long)k->duplicates,
-            (long long)k->losses);
+    fprintf(f, "%lld rooms and sessions in the store, exceptions %lld, duplicates dropped %lld\n",
+            (long long)k->streams, (long long)k->exceptions, (long long)k->duplicates);
 }
 
 static void print_sources(FILE *f, const struct look *k)
@@ -173,8 +171,30 @@ static void print_limit(FILE *f, const struct look *k, const struct store_limit 
                 (double)k->disk_free / (1 << 30), (long long)k->disk_hours);
 }
 
+/* Nothing can be captured while this lasts. */
+static void print_queue(FILE *f, const struct look *k, const struct status_input *in)
+{
+    char age[CLOCK_TEXT_SIZE];
+
+    if (!in->queue_problem || !in->queue_problem[0])
+        return;
+    fprintf(f, "queue: %s\n", in->queue_problem);
+    if (k->oldest_uncaptured_us) {
+        age_text(k, k->oldest_uncaptured_us, age);
+        fprintf(f,
+                "  at stake: %lld records, the oldest %s old, that only the store's disk holds\n",
+                (long long)k->uncaptured, age);
+    } else {
+        fprintf(f, "  at stake: nothing waits for it yet\n");
+    }
+    fprintf(f,
+            "  the store goes on taking records until its limit, and sends them once the queue is"
+            " back. Type: holdfast queue check\n");
+}
+
 static void print_parts(FILE *f, const struct look *k, const struct status_input *in)
 {
+    print_queue(f, k, in);
     if (in->capture_problem && in->capture_problem[0])
         fprintf(f, "capture: %s\n", in->capture_problem);
     if (in->capture_held)
@@ -190,23 +210,6 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
                 (long long)k->unproved);
     print_limit(f, k, in->limit);
     fprintf(f, "safe to restart: yes (what was answered is on disk)\n");
-}
-
-static void print_incidents(FILE *f, const struct look *k)
-{
-    char since[CLOCK_TEXT_SIZE], age[CLOCK_TEXT_SIZE];
-
-    if (k->disagree)
-        fprintf(f, "\n%s\n", k->disagreement);
-    fprintf(f, "\nincidents: %zu open\n", k->incident_count);
-    for (size_t i = 0; i < k->incident_count; i++) {
-        const struct seen_incident *s = &k->incidents[i];
-        clock_format(s->opened_us, since);
-        age_text(k, s->opened_us, age);
-        fprintf(f, "%5s  %s %s since %.19sZ (%s)\n", s->name, s->kind, s->cited, since, age);
-        fprintf(f, "       what      %s\n       now       %s\n", s->detail, s->state);
-        fprintf(f, "       at stake  %s\n       type      %s\n", s->stake, s->command);
-    }
 }
 
 static void print_rooms(FILE *f, const struct look *k)
@@ -247,32 +250,6 @@ static void json_instances(struct buf *b, const struct look *k)
         if (in->reason[0])
             json_put_string(b, "reason", slice_of(in->reason));
         json_put_string(b, "last_error", slice_of(in->last_error));
-        buf_char(b, '}');
-    }
-    buf_char(b, ']');
-}
-
-static void json_incidents(struct buf *b, const struct look *k)
-{
-    json_key(b, "incidents");
-    buf_char(b, '[');
-    for (size_t i = 0; i < k->incident_count; i++) {
-        const struct seen_incident *s = &k->incidents[i];
-        json_comma(b);
-        buf_char(b, '{');
-        if (s->id)
-            json_put_i64(b, "id", s->id);
-        else
-            json_put_string(b, "id", slice_of(s->name));
-        json_put_string(b, "kind", slice_of(s->kind));
-        json_put_string(b, "place", slice_of(s->place));
-        json_put_i64(b, "first", s->first);
-        json_put_i64(b, "last", s->last);
-        json_time(b, "since", s->opened_us);
-        json_put_string(b, "detail", slice_of(s->detail));
-        json_put_string(b, "state", slice_of(s->state));
-        json_put_string(b, "at_stake", slice_of(s->stake));
-        json_put_string(b, "command", slice_of(s->command));
         buf_char(b, '}');
     }
     buf_char(b, ']');
@@ -357,10 +334,12 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
     json_put_bool(&b, "capture_held", in->capture_held);
     if (in->capture_problem)
         json_put_string(&b, "capture_problem", slice_of(in->capture_problem));
+    if (in->queue_problem)
+        json_put_string(&b, "queue_problem", slice_of(in->queue_problem));
     if (in->relay_problem)
         json_put_string(&b, "relay_problem", slice_of(in->relay_problem));
     json_instances(&b, k);
-    json_incidents(&b, k);
+    status_json_incidents(&b, k);
     json_sources(&b, k);
     json_leader(&b, k);
     if (k->rooms)
@@ -397,7 +376,7 @@ int status_command(struct app_io *io, const struct status_input *in, int argc, c
         return v;
     print_stages(io->out, k);
     print_parts(io->out, k, in);
-    print_incidents(io->out, k);
+    status_print_incidents(io->out, k);
     if (rooms)
         print_rooms(io->out, k);
     return v;

@@ -21,6 +21,7 @@ struct status_input {
     struct db *staging;  /* a reading handle of mgccomp */
     const char *unknown;
     const char *capture_problem, *relay_problem; /* NULL: does not run in this process; "": none */
+    const char *queue_problem;                   /* NULL: embedded; "": it answers and is fit */
     bool capture_held;
     const struct store_limit *limit;
     int64_t started_ms, started_free; /* disk space when this service started; 0: no service */

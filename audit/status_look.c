@@ -5,10 +5,9 @@
  */
 #include "audit/status_look.h"
 
-#include "audit/relay_incidents.h"
+#include "audit/status_incidents.h"
 #include "base/clock.h"
 #include "base/own.h"
-#include "mgccomp/incident_text.h"
 #include "mgccomp/totals.h"
 
 #include <string.h>
@@ -138,48 +137,6 @@ static int take_instance(void *arg, const struct ledger_instance *i, struct err 
     return 0;
 }
 
-/* What people read; cut where it is longer than the room for it. */
-static void keep_text(char *out, size_t size, const struct incident *i, int64_t now_us,
-                      void (*say)(struct buf *b, const struct incident *i),
-                      void (*say_now)(struct buf *b, const struct incident *i, int64_t now_us))
-{
-    OWN(own_buf) struct buf b;
-    buf_init(&b, 16 * 1024);
-    if (say)
-        say(&b, i);
-    else
-        say_now(&b, i, now_us);
-    size_t n = b.n < size ? b.n : size - 1;
-    while (n < b.n && n > 0 && ((unsigned char)b.p[n] & 0xC0) == 0x80)
-        n--; /* not within a character */
-    (void)snprintf(out, size, "%.*s", (int)n, b.p ? b.p : "");
-}
-
-static int take_incident(void *arg, const struct incident *i, struct err *e)
-{
-    struct look *k = ((struct looking *)arg)->look;
-
-    (void)e;
-    if (k->incident_count == STATUS_INCIDENTS)
-        return 0;
-    struct seen_incident *s = &k->incidents[k->incident_count++];
-    *s = (struct seen_incident){
-        .id = i->id, .first = i->first, .last = i->last, .opened_us = i->opened_us};
-    if (i->elsewhere)
-        snprintf(s->name, sizeof s->name, "%s", i->elsewhere);
-    else
-        snprintf(s->name, sizeof s->name, "%lld", (long long)i->id);
-    snprintf(s->kind, sizeof s->kind, "%s", i->kind);
-    struct slice place = i->subject.p ? i->subject : i->instance.p ? i->instance : i->source;
-    (void)slice_copy(place, s->place, sizeof s->place);
-    (void)slice_copy(i->detail, s->detail, sizeof s->detail);
-    keep_text(s->cited, sizeof s->cited, i, k->now_us, incident_put_place, NULL);
-    keep_text(s->state, sizeof s->state, i, k->now_us, NULL, incident_put_state);
-    keep_text(s->stake, sizeof s->stake, i, k->now_us, incident_put_stake, NULL);
-    keep_text(s->command, sizeof s->command, i, k->now_us, incident_put_command, NULL);
-    return 0;
-}
-
 static int take_source(void *arg, struct slice source, const struct totals_known *known,
                        struct err *e)
 {
@@ -229,8 +186,6 @@ static int look_at_staging(struct looking *l, struct err *e)
 
     if (!err)
         err = ledger_instances(l->db, false, take_instance, l, e);
-    if (!err)
-        err = incident_each(l->db, false, take_incident, l, e);
     if (!err)
         err = totals_each(l->db, take_source, l, e);
     if (!err)
@@ -284,7 +239,7 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
     if (!err)
         err = look_at_behind(&l, e);
     if (!err)
-        err = relay_incidents_each(in->store, in->staging, false, take_incident, &l, e);
+        err = status_look_incidents(k, in, e);
     if (!err)
         err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
     if (err)

@@ -6,13 +6,25 @@
 #include "audit/status.h"
 #include "mgccomp/lease.h"
 
-enum { STATUS_INSTANCES = 64, STATUS_INCIDENTS = 200, STATUS_ROOMS = 10000, STATUS_SOURCES = 32 };
+enum {
+    STATUS_INSTANCES = 64,
+    STATUS_INCIDENTS = 200,
+    STATUS_ROOMS = 10000,
+    STATUS_SOURCES = 32,
+    STATUS_LOSSES = 100
+};
 
 struct seen_incident {
     int64_t id, first, last, opened_us;
     char name[48]; /* the id, or the name of one of the relay */
-    char kind[24], place[200], detail[300];
-    char cited[1400], state[400], stake[240], command[240];
+    char kind[24], place[1100], source[520], detail[300];
+    char cited[1700], state[400], stake[240], command[240];
+};
+
+/* What people accepted as gone. */
+struct seen_loss {
+    int64_t id, lost, accepted_us;
+    char kind[24], cited[1700], by[130], proposed_by[130], why[310];
 };
 
 struct seen_room {
@@ -39,7 +51,10 @@ struct look {
     struct ledger_instance instances[STATUS_INSTANCES];
     size_t instance_count;
     struct seen_incident incidents[STATUS_INCIDENTS];
-    size_t incident_count;
+    size_t incident_count; /* of incidents_open */
+    int64_t incidents_open;
+    struct seen_loss loss[STATUS_LOSSES];
+    size_t loss_count;
     struct seen_source sources[STATUS_SOURCES];
     size_t source_count;
     struct seen_room *rooms; /* room for STATUS_ROOMS, or NULL: not wanted */

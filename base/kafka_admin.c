@@ -143,9 +143,12 @@ static int demand_met(const struct kafka_target *t, rd_kafka_event_t *ev, const 
     if (d->exactly)
         (void)snprintf(want, sizeof want, "%s", d->exactly);
     else
-        (void)snprintf(want, sizeof want, "%lld or more", (long long)d->least);
-    return err_set(e, ERR_CONFIG, "topic %s has %s=%s: %s. Set %s to %s", t->topic, d->name,
-                   value ? value : "(unknown)", d->why, d->name, want);
+        (void)snprintf(want, sizeof want, "%lld", (long long)d->least);
+    return err_set(e, ERR_CONFIG,
+                   "topic %s has %s=%s: %s. Type: kafka-configs.sh --bootstrap-server %s --alter"
+                   " --entity-type topics --entity-name %s --add-config %s=%s",
+                   t->topic, d->name, value ? value : "(unknown)", d->why, t->brokers, t->topic,
+                   d->name, want);
 }
 
 static int check_settings(const struct kafka_target *t, rd_kafka_event_t *ev, struct err *e)
@@ -183,18 +186,23 @@ static int check_metadata(rd_kafka_t *rk, const struct kafka_target *t, int64_t 
     if (!code && md->topic_cnt == 1)
         code = md->topics[0].err;
     if (kafka_class_of(code) == ERR_CONFIG)
-        return err_set(e, ERR_CONFIG, "topic %s at %s: %s. Create it first", t->topic, t->brokers,
-                       rd_kafka_err2str(code));
+        return err_set(e, ERR_CONFIG,
+                       "topic %s at %s: %s. Type: kafka-topics.sh --bootstrap-server %s --create"
+                       " --topic %s --partitions 4 --replication-factor 3; what else it needs is"
+                       " said next",
+                       t->topic, t->brokers, rd_kafka_err2str(code), t->brokers, t->topic);
     if (code || md->topic_cnt != 1 || md->topics[0].partition_cnt < 1 || md->broker_cnt < 1)
         return err_set(e, ERR_RETRY, "topic %s at %s: %s", t->topic, t->brokers,
                        code ? rd_kafka_err2str(code) : "an empty answer");
     for (int i = 0; i < md->topics[0].partition_cnt; i++) {
         int replicas = md->topics[0].partitions[i].replica_cnt;
         if (replicas < (t->single_broker ? 1 : 3))
-            return err_set(e, ERR_CONFIG,
-                           "topic %s has %d replicas of partition %d. Make it 3 or more, or allow a"
-                           " single broker",
-                           t->topic, replicas, i);
+            return err_set(
+                e, ERR_CONFIG,
+                "topic %s has %d replicas of partition %d, too few to lose a broker. Make"
+                " it again with --replication-factor 3, or accept that a lost disk loses"
+                " records: single-broker = yes",
+                t->topic, replicas, i);
     }
     *partitions = md->topics[0].partition_cnt;
     *broker = md->brokers[0].id;

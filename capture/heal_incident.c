@@ -134,7 +134,7 @@ int heal_logs_again(struct staging *st, struct err *e)
 }
 
 int heal_work_of(struct db *db, const char *const *sources, size_t n, struct heal_work *out,
-                 struct err *e)
+                 bool *touched, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     struct heal_work w = {0};
@@ -145,8 +145,11 @@ int heal_work_of(struct db *db, const char *const *sources, size_t n, struct hea
     while (rc == 0 && (rc = db_rows_next(r, e)) == 1) {
         bool log = slice_is(db_rows_slice(r, 0), INCIDENT_LOG_CHANGED);
         bool ours = false;
-        for (size_t i = 0; i < n && !log; i++)
-            ours |= slice_is(db_rows_slice(r, 1), sources[i]);
+        for (size_t i = 0; i < n && !log; i++) {
+            bool here = slice_is(db_rows_slice(r, 1), sources[i]);
+            touched[i] |= here;
+            ours |= here;
+        }
         w.logs += log;
         w.gaps += !log && ours;
         w.waiting += !log && ours && db_rows_null(r, 2);

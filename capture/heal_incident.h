@@ -33,12 +33,12 @@ int heal_gaps_again(struct staging *st, struct slice source, bool anew, struct e
 int heal_logs_again(struct staging *st, struct err *e);
 
 /* What is open: gaps of these sources, those of them that wait for an answer, gaps of other
- * sources, changed logs. */
+ * sources, changed logs. touched[i] is set where source i has a gap. */
 struct heal_work {
     int64_t gaps, waiting, elsewhere, logs;
 };
 int heal_work_of(struct db *db, const char *const *sources, size_t n, struct heal_work *out,
-                 struct err *e);
+                 bool *touched, struct err *e);
 
 /* Open log-changed incidents: their partitions. */
 struct heal_log {

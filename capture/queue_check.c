@@ -123,8 +123,13 @@ static void check_kafka(struct checking *k)
 {
     struct kafka_facts f = {.partitions = 0};
     struct err e = {0};
-    if (kafka_check(k->in->kafka, CALL_MS, &f, &e) < 0) {
+    int rc = kafka_check(k->in->kafka, CALL_MS, &f, &e);
+    if (rc < 0) {
         problem(k, e.text);
+        if (rc == ERR_RETRY)
+            buf_text(&k->text,
+                     "           See that the brokers run, and what [kafka] brokers says in"
+                     " holdfast.conf\n");
         return;
     }
     buf_format(&k->text, "  ok       topic %s at %s: settings, %" PRId32 " partitions\n",

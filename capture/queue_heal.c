@@ -30,6 +30,7 @@ struct healing {
     const struct queue_heal_input *in;
     struct db *db;
     char *sources[SOURCES]; /* those the store holds */
+    bool touched[SOURCES];  /* it has something to send */
     size_t sources_n;
     bool more_sources;
     struct relay *relays[SOURCES];
@@ -119,7 +120,8 @@ static int look(struct healing *h, struct err *e)
     if (rc == 0)
         rc = store_parked(h->in->store, take_parked, h, e);
     if (rc == 0)
-        rc = heal_work_of(h->db, (const char *const *)h->sources, h->sources_n, &h->work, e);
+        rc = heal_work_of(h->db, (const char *const *)h->sources, h->sources_n, &h->work,
+                          h->touched, e);
     return rc;
 }
 
@@ -138,10 +140,23 @@ static bool waits(const struct healing *h)
 
 /* ---- having it done ---- */
 
+static bool has_parked(const struct healing *h, const char *source)
+{
+    for (size_t i = 0; i < h->parked_n; i++) {
+        if (strcmp(h->parked[i].source, source) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A changed log closes only when every source has said that it is done. */
 static int start_relays(struct healing *h, struct err *e)
 {
+    bool all = h->work.logs > 0 || h->changes > 0;
     int rc = 0;
     for (size_t i = 0; rc == 0 && h->in->kafka && i < h->sources_n; i++) {
+        if (!all && !h->touched[i] && !has_parked(h, h->sources[i]))
+            continue;
         const struct relay_options o = {.store_url = h->in->store_url,
                                         .kafka = *h->in->kafka,
                                         .source = slice_of(h->sources[i])};
@@ -229,7 +244,7 @@ static int report(const struct healing *h, struct app_io *io, int64_t gaps, int6
     (void)fprintf(io->out, "%s\n", well ? "nothing is missed" : "something is still missed");
     if (gaps > w->gaps || parked > left)
         (void)fprintf(io->out,
-                      "  %" PRId64 " gaps closed, %" PRId64 " refused records got through\n",
+                      "  gaps closed: %" PRId64 ", refused records that got through: %" PRId64 "\n",
                       gaps - w->gaps, parked - left);
     if (w->gaps > w->waiting)
         (void)fprintf(io->out, "  %" PRId64 " gaps stand: their store has not what is missing\n",

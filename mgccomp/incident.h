@@ -52,6 +52,9 @@ int incident_close(struct staging_txn *t, const char *kind, struct slice object,
 typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
 
+/* How many records are gone by its having been accepted; 0: none, or it was not. */
+int64_t incident_lost(const struct incident *i);
+
 /* Incidents that do not lie in mgccomp, for list and show. each may be NULL: there are none. */
 struct incident_others {
     int (*each)(void *arg, struct db *staging, bool all, incident_visit_fn *visit, void *visit_arg,

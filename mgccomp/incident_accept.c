@@ -51,6 +51,14 @@ bool incident_acceptable(const char *kind, int64_t first, int64_t last, int64_t 
     return false;
 }
 
+int64_t incident_lost(const struct incident *i)
+{
+    int64_t lost = 0;
+    if (!i->accepted_by.p || !incident_acceptable(i->kind, i->first, i->last, &lost))
+        return 0;
+    return lost;
+}
+
 static int role(struct db *db, char out[PERSON_SIZE], struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
@@ -175,12 +183,13 @@ static void say(struct app_io *io, bool json, int64_t id, const struct proposal 
                       id, accepted ? "true" : "false", p->lost);
     else if (accepted)
         (void)fprintf(io->out,
-                      "incident %" PRId64 " is closed: accepted, %" PRId64 " records lost; holdfast"
+                      "incident %" PRId64 " is closed: accepted, records lost: %" PRId64
+                      "; holdfast"
                       " status goes on to say so\n",
                       id, p->lost);
     else
         (void)fprintf(io->out,
-                      "proposed to accept incident %" PRId64 " (%" PRId64 " records lost). Another"
+                      "proposed to accept incident %" PRId64 " (records lost: %" PRId64 "). Another"
                       " person must type: holdfast incident accept %" PRId64 " --reason TEXT\n",
                       id, p->lost, id);
 }

@@ -98,7 +98,7 @@ static void put_gap_state(struct buf *b, const struct incident *i, int64_t now_u
         buf_format(b, "asked for: the answer of the source's store is waited for until %.19sZ",
                    until);
     } else {
-        buf_text(b, "stands: no store has answered. The source has none, or it does not run");
+        buf_text(b, "stands: no store has answered: the source has none, or does not run");
     }
 }
 
@@ -186,9 +186,12 @@ void incident_put_command(struct buf *b, const struct incident *i)
         buf_text(b, mend);
     if (mend && is(i, INCIDENT_PARKED) && !i->elsewhere && !i->closed_us)
         buf_format(b, " %" PRId64, i->id);
+    if (mend && acceptable)
+        buf_text(b, is(i, INCIDENT_GAP)
+                        ? "; when neither a store nor the source can send it again: "
+                        : "; when nothing can mend it: ");
     if (acceptable)
-        buf_format(b, "%sholdfast incident accept %" PRId64 " --reason TEXT, by two people%s",
-                   mend ? ", or " : "", i->id, mend ? ", if it can't be mended" : "");
+        buf_format(b, "holdfast incident accept %" PRId64 " --reason TEXT, by two people", i->id);
     if (!mend && !acceptable)
         buf_text(b, "holdfast status");
 }

@@ -111,6 +111,11 @@ def main():
         check(full >= LIMIT, "refused already at %d waiting records", full)
         text = d.holdfast("status", ok=(1,)).stdout
         check(text.startswith("BEHIND"), "the first line is not the verdict: %s", text)
+        for part in ("queue: topic holdfast: no answer from Kafka at ", "at stake: %d records, the oldest " % full,
+                     "POSTS ARE REFUSED", "Type: holdfast queue check"):
+            check(part in text, "status during the outage lacks: %s\n%s", part, text)
+        checked = d.holdfast("queue", "check", ok=(1,)).stdout
+        check("no answer from Kafka" in checked, "queue check says: %s", checked)
         d.part("kafka", "start", d.part_dir("kafka"))
         await_true("the post is shown once the queue has it", lambda: "refused in time" in desk.sees())
         check("again over Kafka" in await_true("the desk is open again", lambda: try_desk(d, "again over Kafka")),

@@ -259,7 +259,7 @@ def check_held(d):
     status = d.status()
     check(status["verdict"] == "INCOMPLETE", "status hides it: %s", status)
     text = d.holdfast("status", ok=None).stdout
-    check("Type: holdfast incident show" in text, "status does not say what to type:\n%s", text)
+    check("at stake" in text and "type      holdfast incident accept" in text, "status does not say what to type:\n%s", text)
     drain = d.holdfast("drain", "--timeout", "1s", ok=None)
     check(drain.returncode != 0 and "incident" in drain.stdout + drain.stderr,
           "drain ended, or does not say why not: %s%s", drain.stdout, drain.stderr)

@@ -245,6 +245,33 @@ static void classes(void **state)
         assert_int_equal(kafka_class_of(map[i].code), map[i].class);
 }
 
+static void each_setting_is_demanded(void **state)
+{
+    static const struct {
+        const char *topic, *setting, *type;
+    } bad[] = {
+        {"bad1", "cleanup.policy=compact", "--add-config cleanup.policy=delete"},
+        {"bad2", "cleanup.policy=compact,delete", "--add-config cleanup.policy=delete"},
+        {"bad3", "retention.ms=60000", "--add-config retention.ms=-1"},
+        {"bad4", "retention.bytes=1000000", "--add-config retention.bytes=-1"},
+        {"bad5", "message.timestamp.type=CreateTime",
+         "--add-config message.timestamp.type=LogAppendTime"},
+        {"bad6", "unclean.leader.election.enable=true",
+         "--add-config unclean.leader.election.enable=false"},
+        {"bad7", "max.message.bytes=500000", "--add-config max.message.bytes="},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct kafka_facts facts = {.partitions = 0};
+        struct kafka_target t = target(bad[i].topic);
+        struct err e = {0};
+        broker("topic", bad[i].topic, "1", bad[i].setting);
+        assert_int_equal(kafka_check(&t, 10000, &facts, &e), ERR_CONFIG);
+        if (!strstr(e.text, bad[i].setting) || !strstr(e.text, bad[i].type))
+            fail_msg("%s: %s", bad[i].setting, e.text);
+    }
+}
+
 static void topics_are_checked(void **state)
 {
     struct kafka_facts facts = {.partitions = 0};
@@ -252,8 +279,6 @@ static void topics_are_checked(void **state)
     struct err e = {0};
     (void)state;
     broker("topic", "good", "4", NULL);
-    broker("topic", "bad", "1", "cleanup.policy=compact");
-    broker("topic", "clock", "1", "message.timestamp.type=CreateTime");
     ok(kafka_check(&t, 10000, &facts, &e), &e);
     assert_int_equal(facts.partitions, 4);
     assert_true(facts.topics_deletable);
@@ -262,12 +287,6 @@ static void topics_are_checked(void **state)
     t.single_broker = false;
     assert_int_equal(kafka_check(&t, 10000, &facts, &e), ERR_CONFIG);
     assert_non_null(strstr(e.text, "replicas"));
-    t = target("bad");
-    assert_int_equal(kafka_check(&t, 10000, &facts, &e), ERR_CONFIG);
-    assert_non_null(strstr(e.text, "cleanup.policy=compact"));
-    t = target("clock");
-    assert_int_equal(kafka_check(&t, 10000, &facts, &e), ERR_CONFIG);
-    assert_non_null(strstr(e.text, "LogAppendTime"));
     t = target("absent");
     assert_int_equal(kafka_check(&t, 10000, &facts, &e), ERR_CONFIG);
     assert_non_null(strstr(e.text, "absent"));
@@ -539,6 +558,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(classes),
         cmocka_unit_test(topics_are_checked),
+        cmocka_unit_test(each_setting_is_demanded),
         cmocka_unit_test(what_goes_in_comes_out_in_order),
         cmocka_unit_test(ends_and_single_records),
         cmocka_unit_test(position_outside_the_log),

@@ -211,8 +211,8 @@ static void json_has_the_same_facts(void **state)
     assert_true(json_i64(list->child, "last", &last));
     assert_int_equal(last, 15);
     assert_true(slice_is(json_string(list->child, "command"),
-                         "holdfast queue heal, or holdfast incident accept 1 --reason TEXT, by two"
-                         " people, if it can't be mended"));
+                         "holdfast queue heal; when neither a store nor the source can send it"
+                         " again: holdfast incident accept 1 --reason TEXT, by two people"));
     assert_true(slice_is(json_string(list->child, "at_stake"),
                          "4 records of this room are not archived and may be lost; until it closes"
                          " nothing more of this room is deleted from mgccomp"));
@@ -242,7 +242,7 @@ static void a_gap_is_asked_for_again(void **state)
     ok(db_open(&db, f->url, 0, &f->e), &f->e);
     ok(db_script(db, "UPDATE incident SET asked_us = 77, answer = 'not held'", &f->e), &f->e);
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out, "type     holdfast queue heal, or holdfast incident accept 1");
+    assert_said(f->out, "type     holdfast queue heal; when neither a store");
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
     assert_said(f->out, "asked for again");
     ok(db_int(db,
@@ -354,7 +354,7 @@ static void a_loss_is_accepted_by_two_people(void **state)
     (void)open_one(f, &gap);
     assert_int_equal(accept(f, 61001, "1", "  "), APP_USAGE);
     assert_int_equal(accept(f, 61001, "1", "the disk is gone"), APP_OK);
-    assert_said(f->out, "4 records lost). Another person must type: holdfast incident accept 1");
+    assert_said(f->out, "records lost: 4). Another person must type: holdfast incident accept 1");
     assert_int_equal(losses(f), 0);
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
     assert_said(f->out, "1 open incident\n");
@@ -363,7 +363,7 @@ static void a_loss_is_accepted_by_two_people(void **state)
     assert_said(f->err, "user id 61001 proposed to accept it; another person must do it");
     assert_int_equal(losses(f), 0);
     assert_int_equal(accept(f, 0, "1", "seen"), APP_OK);
-    assert_said(f->out, "4 records lost; holdfast status");
+    assert_said(f->out, "records lost: 4; holdfast status");
     assert_int_equal(losses(f), 4);
     assert_int_equal(accept(f, 61001, "1", "again"), APP_FAILED);
     assert_said(f->err, "closed already");
