@@ -2,6 +2,7 @@
 /* Opens parts on demand for a command that runs by itself; hands out the open ones otherwise. */
 #include "handles.h"
 
+#include "audit/store_copy.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -128,4 +129,28 @@ int handles_store_reader(struct handles *h, struct store **out, struct err *e)
             return err;
     }
     return store_open_reader(out, h->settings->store_url, e);
+}
+
+int handles_check_copy(struct handles *h, struct slice source, bool all, struct err *e)
+{
+    OWN(own_store) struct store *store = NULL;
+    OWN(own_db) struct db *db = NULL;
+    struct staging *st = h->staging;
+    struct err why = {0};
+
+    int err = st ? 0 : staging_open(&st, h->settings->staging_url, &why);
+    if (!err)
+        err = staging_reader(st, &db, &why);
+    if (!err)
+        err = store_open_reader(&store, h->settings->store_url, &why);
+    bool asked = !err;
+    if (asked)
+        err = store_copy_check(store, db, source, all, &why);
+    if (st != h->staging)
+        staging_close(st);
+    if (asked && err == ERR_CONFLICT)
+        return err_set(e, err, "%s", why.text);
+    if (err)
+        log_error("store.copy", &why, "source=%.*s", SLICE_ARG(source));
+    return 0;
 }

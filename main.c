@@ -6,6 +6,7 @@
  */
 #include "audit/relay_incidents.h"
 #include "audit/status.h"
+#include "audit/store_copy.h"
 #include "base/app.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -197,7 +198,8 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     if (!source)
         return app_fail(io, (err_set(&e, ERR_CONFIG, "ingest: --source NAME is needed"), &e));
     if (sources_signing_key(h->settings, slice_of(source), &key, &signs, &e) ||
-        handles_relay(h, slice_of(source), &into.relay, &e) || handles_writer(h, &into.writer, &e))
+        handles_relay(h, slice_of(source), &into.relay, &e) ||
+        handles_writer(h, &into.writer, &e) || handles_check_copy(h, slice_of(source), false, &e))
         return app_fail(io, &e);
     into.key = signs ? &key : NULL;
     return ingest_command(io, &into, argc, argv);
@@ -341,6 +343,19 @@ static int cmd_chat(struct app_io *io, int argc, char **argv)
     struct settings *s = open_handles(io)->settings;
 
     return chat_client_command(io, s->server, s->domain, argc, argv);
+}
+
+static int cmd_store_restored(struct app_io *io, int argc, char **argv)
+{
+    struct handles *h = open_handles(io);
+    struct store_copy_input in = {.store_url = h->settings->store_url,
+                                  .pool = slice_of(h->settings->pool),
+                                  .embedded = !h->settings->services};
+    struct err e = {0};
+
+    if (handles_staging(h, &in.staging, &e))
+        return app_fail(io, &e);
+    return store_restored_command(io, &in, argc, argv);
 }
 
 /* ---- run ---- */
@@ -503,6 +518,13 @@ static const struct app_command commands[] = {
      cmd_staging_check,
      "Reads every staged record and compares hash, columns, chain, head, positions, ledger and\n"
      "counts, beside whatever runs. Exit 0: consistent; 1: each finding is a line."},
+    {"store restored", "set up", "--reason TEXT",
+     "after the chat store was restored from an older copy: begin a new epoch", APP_LOCAL,
+     cmd_store_restored,
+     "Numbers that the store gave out after the copy was made are taken: rooms go on at 1 of the\n"
+     "next epoch, and its first record names the heads that the copy knows. Type it once, with\n"
+     "the servers and ingests that write this store stopped. What was captured beyond the copy\n"
+     "is told here and by `holdfast status`; it is archived like everything else."},
     {"version", "set up", "", "the version", APP_LOCAL, cmd_version, NULL},
     {"manual", "set up", "", "the commands as entries of the manual page", APP_LOCAL | APP_HIDDEN,
      cmd_manual, NULL},

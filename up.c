@@ -183,6 +183,8 @@ static int start_chat(struct wiring *w, struct err *e)
     if (!err)
         err = writer_start(&h->writer, &o, e);
     if (!err)
+        err = handles_check_copy(h, slice_of(s->pool), true, e);
+    if (!err)
         err = begin_session(w, e);
     if (!err)
         err = start_totals(w, e);

@@ -152,6 +152,22 @@ static void print_leader(FILE *f, const struct look *k)
                 k->leader.holder);
 }
 
+static void print_epochs(FILE *f, const struct look *k)
+{
+    char since[CLOCK_TEXT_SIZE];
+
+    for (size_t i = 0; i < k->epoch_count; i++) {
+        clock_format(k->epochs[i].since_us, since);
+        fprintf(f, "source %s: epoch %lld since its store was restored at %s\n",
+                k->epochs[i].source, (long long)k->epochs[i].epoch, since);
+    }
+    if (k->beyond)
+        fprintf(f,
+                "restored: %lld records of earlier epochs are captured and no longer in the "
+                "store: archived, not shown in rooms\n",
+                (long long)k->beyond);
+}
+
 static bool chat_refused(const struct look *k, const struct store_limit *l)
 {
     return limit_of_records(l, k->uncaptured) || limit_of_disk(l, k->disk_free);
@@ -203,6 +219,7 @@ static void print_parts(FILE *f, const struct look *k, const struct status_input
         fprintf(f, "relay to Kafka: %s\n", in->relay_problem);
     print_leader(f, k);
     print_sources(f, k);
+    print_epochs(f, k);
     if (k->unproved)
         fprintf(f,
                 "not proved: %lld streams come from sources without a store here; whether their "
@@ -325,6 +342,9 @@ static int print_json(FILE *f, const struct look *k, const struct status_input *
     json_put_i64(&b, "exceptions", k->exceptions);
     json_put_i64(&b, "accepted_losses", k->losses);
     json_put_i64(&b, "heads_disagree", k->disagree);
+    if (k->disagree)
+        json_put_string(&b, "disagreement", slice_of(k->disagreement));
+    json_put_i64(&b, "captured_beyond_store", k->beyond);
     json_put_i64(&b, "disk_free_bytes", k->disk_free);
     if (k->disk_hours >= 0)
         json_put_i64(&b, "disk_full_in_hours", k->disk_hours);

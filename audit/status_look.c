@@ -8,6 +8,7 @@
 #include "audit/status_incidents.h"
 #include "base/clock.h"
 #include "base/own.h"
+#include "chat-server/store/epoch.h"
 #include "mgccomp/totals.h"
 
 #include <string.h>
@@ -25,7 +26,8 @@ struct looking {
     struct store *store;
     struct db *db;
     struct json_doc *doc;
-    int64_t matched; /* streams both sides know */
+    int64_t matched;           /* streams both sides know */
+    int64_t ended, ended_held; /* of them, in epochs that have ended; records the store holds */
     struct behind behind[BEHIND_STREAMS];
     size_t behind_count;
 };
@@ -99,6 +101,15 @@ static int note_room(struct looking *l, const struct store_stream *s,
     return archived_of(l, head->id, &room->archived, e);
 }
 
+static void disagree(struct look *k, const struct store_stream *s, int64_t sequence,
+                     const char *text)
+{
+    k->disagree++;
+    snprintf(k->disagreement, sizeof k->disagreement, "%.*s#%lld %s",
+             (int)(s->subject.n > 120 ? 120 : s->subject.n), s->subject.p, (long long)sequence,
+             text);
+}
+
 static int compare_stream(void *arg, const struct store_stream *s, struct err *e)
 {
     struct looking *l = arg;
@@ -111,14 +122,17 @@ static int compare_stream(void *arg, const struct store_stream *s, struct err *e
     k->streams++;
     l->matched += head.id != 0;
     k->stored += s->sequence;
-    if (head.sequence == s->sequence && s->sequence > 0 &&
-        memcmp(head.hash, s->hash, sizeof head.hash) != 0) {
-        k->disagree++;
-        snprintf(k->disagreement, sizeof k->disagreement,
-                 "%.*s#%lld is one record in the store and another one captured",
-                 (int)(s->subject.n > 200 ? 200 : s->subject.n), s->subject.p,
-                 (long long)s->sequence);
+    if (s->epoch < s->source_epoch) {
+        l->ended += head.id != 0;
+        l->ended_held += s->sequence < head.sequence ? s->sequence : head.sequence;
     }
+    if (head.sequence == s->sequence && s->sequence > 0 &&
+        memcmp(head.hash, s->hash, sizeof head.hash) != 0)
+        disagree(k, s, s->sequence, "is one record in the store and another one captured");
+    else if (head.sequence > s->sequence && s->epoch >= s->source_epoch)
+        disagree(k, s, head.sequence,
+                 "was captured and is not in the store. If that was restored from a copy, type:"
+                 " holdfast store restored --reason TEXT");
     if (s->sequence > head.sequence) {
         k->uncaptured += s->sequence - head.sequence;
         if (l->behind_count < BEHIND_STREAMS)
@@ -217,11 +231,48 @@ static void look_at_disk(struct look *k, const struct status_input *in)
         k->disk_hours = (int64_t)((double)k->disk_free / (double)used * (double)ms / 3600000);
 }
 
+/* What was captured of ended epochs, held by the store or not. */
+static int count_ended(struct looking *l, int64_t *streams, struct err *e)
+{
+    struct look *k = l->look;
+    int err = 0;
+
+    *streams = 0;
+    k->beyond = -l->ended_held;
+    for (size_t i = 0; !err && i < k->epoch_count; i++) {
+        int64_t n = 0, records = 0;
+        struct slice source = slice_of(k->epochs[i].source);
+        err = db_int(l->db, "SELECT COUNT(*) FROM stream WHERE source = $1 AND epoch < $2",
+                     DB_ARGS(DB_T(source), DB_I(k->epochs[i].epoch)), 0, &n, e);
+        if (!err)
+            err = db_int(l->db,
+                         "SELECT CAST(COALESCE(SUM(sequence), 0) AS BIGINT) FROM stream"
+                         " WHERE source = $1 AND epoch < $2",
+                         DB_ARGS(DB_T(source), DB_I(k->epochs[i].epoch)), 0, &records, e);
+        *streams += n;
+        k->beyond += records;
+    }
+    return err;
+}
+
+static int take_epoch(void *arg, const struct store_epoch *p, struct err *e)
+{
+    struct look *k = ((struct looking *)arg)->look;
+
+    (void)e;
+    if (k->epoch_count == STATUS_SOURCES)
+        return 0;
+    struct seen_epoch *s = &k->epochs[k->epoch_count++];
+    *s = (struct seen_epoch){.epoch = p->epoch, .since_us = p->since_us};
+    (void)slice_copy(p->source, s->source, sizeof s->source);
+    return 0;
+}
+
 int status_look(struct look *k, const struct status_input *in, struct err *e)
 {
     OWN(own_json_doc) struct json_doc *doc = json_doc_new();
     struct looking l = {.look = k, .store = in->store, .db = in->staging, .doc = doc};
-    int64_t known;
+    int64_t known, ended = 0;
 
     k->now_us = clock_wall_us();
     look_at_disk(k, in);
@@ -237,6 +288,10 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
     if (!err)
         err = store_streams(in->store, compare_stream, &l, e);
     if (!err)
+        err = store_epochs(in->store, take_epoch, &l, e);
+    if (!err)
+        err = count_ended(&l, &ended, e);
+    if (!err)
         err = look_at_behind(&l, e);
     if (!err)
         err = status_look_incidents(k, in, e);
@@ -244,7 +299,7 @@ int status_look(struct look *k, const struct status_input *in, struct err *e)
         err = db_int(txn, "SELECT COUNT(*) FROM stream", DB_NO_ARGS, 0, &known, e);
     if (err)
         return err;
-    k->unproved = known - l.matched;
+    k->unproved = known - l.matched - (ended - l.ended);
     if (k->oldest_uncaptured_us && (!k->oldest_us || k->oldest_uncaptured_us < k->oldest_us))
         k->oldest_us = k->oldest_uncaptured_us;
     return 0;

@@ -38,11 +38,21 @@ struct seen_source {
     int64_t complete_us, totals_us, due_us;
 };
 
+/* A source whose store was restored from an older copy. */
+struct seen_epoch {
+    char source[256];
+    int64_t epoch, since_us;
+};
+
 struct look {
     int64_t now_us;
     int64_t streams, stored; /* in the store */
     int64_t uncaptured;      /* stored, not captured */
-    int64_t disagree;        /* streams whose heads have one number and two hashes */
+    int64_t disagree; /* streams whose heads have one number and two hashes, or where the store
+                         lacks what was captured */
+    int64_t beyond;   /* captured of ended epochs, and not in the store that was restored */
+    struct seen_epoch epochs[STATUS_SOURCES];
+    size_t epoch_count;
     int64_t unproved; /* captured streams that no store of ours holds: their tail is not proved */
     int64_t captured, duplicates, exceptions, deleted, losses;
     int64_t kept;      /* archived, and not to be deleted yet */

@@ -133,7 +133,7 @@ static const struct rule admin[] = {MUST("action", NAME), MAY_HOLD("changes", LI
 static const struct rule purge[] = {MUST_HOLD("targets", LIST, target), MAY("before", TIME), END};
 static const struct rule totals[] = {MUST("statement", TEXT), MUST("signature", BASE64),
                                      MUST("key", HASH), END};
-static const struct rule epoch_start[] = {MUST_HOLD("heads", LIST, head), END};
+static const struct rule epoch_start[] = {MUST_HOLD("heads", LIST, head), MAY("note", LABEL), END};
 
 static const struct {
     bool actor; /* `participant` must be there */

@@ -14,13 +14,27 @@
 
 enum { LEAVE_MS = 2000, LEAVE_PAUSE_MS = 20 };
 
+static size_t find(const struct claims *c, struct slice source)
+{
+    size_t i = 0;
+    while (i < c->count && !slice_is(source, c->sources[i]))
+        i++;
+    return i;
+}
+
 bool claims_has(const struct claims *c, struct slice source)
 {
-    for (size_t i = 0; i < c->count; i++) {
-        if (slice_is(source, c->sources[i]))
-            return true;
-    }
-    return false;
+    return find(c, source) < c->count;
+}
+
+int64_t claims_epoch(const struct claims *c, struct slice source)
+{
+    return c->epochs[find(c, source)];
+}
+
+void claims_set_epoch(struct claims *c, struct slice source, int64_t epoch)
+{
+    c->epochs[find(c, source)] = epoch;
 }
 
 /* flock belongs to the open file, so that two handles of one process exclude each other too. It is

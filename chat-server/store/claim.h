@@ -15,6 +15,7 @@ enum { CLAIMS_MAX = 16 };
 struct claims {
     int lock_fd; /* SQLite; -1: not held */
     char *sources[CLAIMS_MAX];
+    int64_t epochs[CLAIMS_MAX]; /* of records of each that bring none */
     size_t count;
     char *session_source, *session; /* NULL: none was begun */
     int64_t lease_ms;               /* above 0: the session shares its source (share.c) */
@@ -24,6 +25,9 @@ struct claims {
 int claims_add(struct claims *c, struct db *db, const char *url, struct slice source,
                struct err *e);
 bool claims_has(const struct claims *c, struct slice source);
+/* The source must be there. */
+int64_t claims_epoch(const struct claims *c, struct slice source);
+void claims_set_epoch(struct claims *c, struct slice source, int64_t epoch);
 /* Takes note of the session whose right to write claims_check asks for. */
 int claims_set_session(struct claims *c, struct slice source, struct slice session, struct err *e);
 void claims_forget_session(struct claims *c);

@@ -74,7 +74,7 @@ static int prepare_raw(struct store *s, const struct store_event *event, struct 
     producer_key(event->source, r.id, st);
     st->kind = r.kind;
     st->has = (struct record_has){r.source.p != NULL, r.sequenced};
-    st->epoch = r.sequenced ? r.epoch : STORE_EPOCH;
+    st->epoch = r.sequenced ? r.epoch : claims_epoch(&s->claims, event->source);
     st->sequence = r.sequence;
     memcpy(st->previous, r.previous, SHA256_SIZE);
     st->subject_at = s->text.n;
@@ -83,7 +83,8 @@ static int prepare_raw(struct store *s, const struct store_event *event, struct 
     return buf_ok(&s->text, "subjects of a group", e);
 }
 
-static int prepare_own(const struct store_event *event, struct event_state *st, struct err *e)
+static int prepare_own(const struct store *s, const struct store_event *event,
+                       struct event_state *st, struct err *e)
 {
     if (!record_type(event->kind))
         return err_set(e, ERR_REJECTED, "kind %d is not known", (int)event->kind);
@@ -92,7 +93,7 @@ static int prepare_own(const struct store_event *event, struct event_state *st, 
     if (event->members.n > RECORD_MAX_BYTES)
         return err_set(e, ERR_REJECTED, "record has over %d bytes", RECORD_MAX_BYTES);
     st->kind = event->kind;
-    st->epoch = STORE_EPOCH;
+    st->epoch = claims_epoch(&s->claims, event->source);
     st->has_once = event->has_once;
     memcpy(st->once, event->once, ONCE_SIZE);
     return 0;
@@ -108,7 +109,7 @@ void event_prepare(struct store *s, const struct store_event *event, struct even
                             event->source.n < 60 ? (int)event->source.n : 60,
                             event->source.p ? event->source.p : "");
     else
-        st->class = event->raw.p ? prepare_raw(s, event, st, &e) : prepare_own(event, st, &e);
+        st->class = event->raw.p ? prepare_raw(s, event, st, &e) : prepare_own(s, event, st, &e);
     if (st->class == 0)
         st->class = check_presence(event, &e);
     if (st->class < 0)
@@ -228,11 +229,11 @@ static int stored_hash(struct store *s, struct event_state *st, struct err *e)
 }
 
 /* An event that was stored before is not stored again, be it in this group or earlier. */
-static int seen_before(struct store *s, struct stream_head *head, struct event_state *st,
-                       struct err *e)
+static int seen_before(struct store *s, struct stream_head *head, const struct stream_key *key,
+                       struct event_state *st, struct err *e)
 {
     struct once_place place;
-    int rc = heads_window(s, head, e);
+    int rc = heads_window(s, head, key, e);
     if (rc < 0 || !once_find(s->once, st->once, &place))
         return rc;
     st->duplicate = true;
@@ -261,11 +262,12 @@ int event_build(struct store *s, const struct store_event *event, struct event_s
                 struct err *e)
 {
     struct stream_head *head = NULL;
-    int rc = heads_take(s, event->source, st->epoch, event_subject(s, event, st), &head, e);
+    const struct stream_key key = {event->source, event_subject(s, event, st), st->epoch};
+    int rc = heads_take(s, &key, &head, e);
     if (rc == ERR_CONFLICT && s->claims.lease_ms > 0)
         return refuse(st, rc, e);
     if (rc == 0 && st->has_once)
-        rc = seen_before(s, head, st, e);
+        rc = seen_before(s, head, &key, st, e);
     if (rc < 0 || st->duplicate)
         return rc;
     if (head->now.sequence >= RECORD_MAX_SEQUENCE)

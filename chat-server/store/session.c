@@ -250,7 +250,7 @@ static int close_dead(struct store *s, struct slice source, struct slice session
 }
 
 /* Sessions that share the source and have lapsed are closed like dead ones; others are alive. */
-static int fence_shared(struct store *s, struct slice source, struct err *e)
+int session_fence_shared(struct store *s, struct slice source, struct err *e)
 {
     static const char fence[] = "UPDATE session SET lease_us = -1 WHERE source = $1 AND ended_us IS"
                                 " NULL AND lease_us > 0 AND lease_us < $2";
@@ -275,7 +275,7 @@ static int take_writer(struct store *s, struct slice source, struct slice sessio
                                " ON CONFLICT (source) DO UPDATE SET session = excluded.session";
     int rc = store_claim(s, source, e);
     if (rc == 0)
-        rc = fence_shared(s, source, e);
+        rc = session_fence_shared(s, source, e);
     if (rc == 0)
         rc = db_run(s->db, take, DB_ARGS(DB_T(source), DB_T(session)), NULL, e);
     if (rc == 0)

@@ -48,6 +48,8 @@ int store_share_session(struct store *s, struct slice source, struct slice sessi
     if (s->claims.session || s->claims.count > 0)
         return err_set(e, ERR_FAULT, "this handle writes already");
     int rc = claims_note(&s->claims, source, e);
+    if (rc == 0)
+        rc = epoch_load(s, source, e);
     if (rc < 0)
         return rc;
     struct sharing sharing = {{source, session, members.p ? members : SLICE(""), false}, lease_ms};
@@ -139,13 +141,15 @@ static int take_room(struct store *s, struct slice room, struct err *e)
 {
     OWN(own_db_rollback) struct db *txn = NULL;
     struct stream_head *head = NULL;
+    struct slice source = slice_of(s->claims.session_source);
+    const struct stream_key key = {source, room, claims_epoch(&s->claims, source)};
     int rc = db_begin(s->db, e);
     if (rc < 0)
         return rc;
     txn = s->db;
     rc = claims_check(&s->claims, s->db, e);
     if (rc == 0)
-        rc = heads_take(s, slice_of(s->claims.session_source), STORE_EPOCH, room, &head, e);
+        rc = heads_take(s, &key, &head, e);
     if (rc == 0)
         rc = db_commit(s->db, e);
     if (rc == 0)

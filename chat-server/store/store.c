@@ -104,7 +104,8 @@ bool store_broken(const struct store *s)
 
 int store_claim(struct store *s, struct slice source, struct err *e)
 {
-    return claims_add(&s->claims, s->db, s->url, source, e);
+    int rc = claims_add(&s->claims, s->db, s->url, source, e);
+    return rc < 0 ? rc : epoch_load(s, source, e);
 }
 
 static void row_values(const struct store *s, const struct event_state *st,

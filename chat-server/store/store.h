@@ -133,7 +133,8 @@ int store_last_pos(struct store *s, int64_t *pos, struct err *e);
 /* One stream's records first..last by sequence, in order. */
 int store_read_stream(struct store *s, int64_t stream, int64_t first, int64_t last, size_t max,
                       store_visit_fn *visit, void *arg, struct err *e);
-/* The last `count` posts of a room below chat id `before` (0: the newest), oldest first. */
+/* The last `count` posts of a room below chat id `before` (0: the newest), oldest first, over all
+ * its epochs. */
 int store_read_posts(struct store *s, struct slice source, struct slice room, int64_t before,
                      size_t count, store_visit_fn *visit, void *arg, struct err *e);
 /* Participants now in a room: visit gets one call each. */
@@ -149,6 +150,7 @@ int store_members(struct store *s, struct slice room, store_member_fn *visit, vo
  * confirmed (relayed; embedded: 0). Paged inside; cost grows with the number of streams only. */
 struct store_stream {
     int64_t id, epoch, sequence, relayed;
+    int64_t source_epoch; /* in which the source is now: of its earlier ones nothing is added */
     struct slice source, subject;
     uint8_t hash[SHA256_SIZE];
 };

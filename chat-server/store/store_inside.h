@@ -9,7 +9,6 @@
 #include "chat-server/store/streams.h"
 
 enum {
-    STORE_EPOCH = 1, /* of records that bring none; rises with a restore */
     STORE_MAX_GROUP = 4096,
     STORE_MAX_GROUP_BYTES = 64 * 1024 * 1024,
     STORE_KEEP_BYTES = 8 * 1024 * 1024, /* of buffers from one group to the next */
@@ -77,11 +76,20 @@ int event_presence(struct store *s, const struct store_event *event, struct err 
 int event_find_producer(struct store *s, const struct store_event *event, struct event_state *st,
                         struct err *e);
 
-/* The stream's head, from memory or, on first use, from the table. Needs the open transaction. */
-int heads_take(struct store *s, struct slice source, int64_t epoch, struct slice subject,
-               struct stream_head **out, struct err *e);
-/* The keys of the stream's newest rows are in the window from now on. */
-int heads_window(struct store *s, struct stream_head *head, struct err *e);
+struct stream_key {
+    struct slice source, subject;
+    int64_t epoch;
+};
+/* The stream's head, from memory or, on first use, from the table. Chat ids go on where an earlier
+ * epoch of the room ended. Needs the open transaction. */
+int heads_take(struct store *s, const struct stream_key *key, struct stream_head **out,
+               struct err *e);
+/* The keys of the newest rows of the stream and its earlier epochs are in the window from now on.
+ */
+int heads_window(struct store *s, struct stream_head *head, const struct stream_key *key,
+                 struct err *e);
+/* Reads the epoch of a claimed source. */
+int epoch_load(struct store *s, struct slice source, struct err *e);
 
 /* More statements for a transaction of store_append_with. */
 typedef int store_also_fn(struct store *s, void *arg, struct err *e);
@@ -96,6 +104,8 @@ struct session_step {
 /* Records the start or stop of a session, with `also` in the same transaction. */
 int session_append(struct store *s, const struct session_step *step, enum record_kind kind,
                    struct slice members, store_also_fn *also, void *arg, struct err *e);
+/* Fences the lapsed sessions that share a source. ERR_CONFLICT: some are alive. */
+int session_fence_shared(struct store *s, struct slice source, struct err *e);
 /* Leaves for all its participants, then its session-stop and the end of its row. */
 int session_close(struct store *s, struct session_step *step, const char *reason, struct err *e);
 

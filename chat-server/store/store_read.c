@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { STREAMS_PAGE = 500 };
+enum { STREAMS_PAGE = 500, EPOCHS_MAX = 64 };
 
 /* Columns of every query that visits rows: pos, stream, sequence, chat id, kind, raw. */
 static int visit_rows(struct db_rows *rows, size_t max_bytes, store_visit_fn *visit, void *arg,
@@ -98,14 +98,45 @@ static int find_post(struct store *s, int64_t stream, int64_t before, int64_t *a
     return db_int(s->db, newest, DB_ARGS(DB_I(stream)), 0, at, e);
 }
 
-int store_read_posts(struct store *s, struct slice source, struct slice room, int64_t before,
-                     size_t count, store_visit_fn *visit, void *arg, struct err *e)
+/* A room's stream of one epoch, as far as a page of posts is concerned. */
+struct posts_of {
+    int64_t stream;
+    int64_t at, top; /* a post at or above the page's end, or the newest one, and its chat id */
+};
+
+/* The newest epoch first. */
+static int find_streams(struct store *s, struct slice source, struct slice room,
+                        struct posts_of out[EPOCHS_MAX], size_t *n, struct err *e)
 {
-    static const char newest_stream[] =
-        "SELECT id FROM stream WHERE source = $1 AND subject = $2 ORDER BY epoch DESC LIMIT 1";
+    static const char find[] = "SELECT id FROM stream WHERE source = $1 AND subject = $2"
+                               " ORDER BY epoch DESC LIMIT $3";
+    OWN(own_db_rows) struct db_rows *rows = NULL;
+    int rc = db_query(s->db, find, DB_ARGS(DB_T(source), DB_T(room), DB_I(EPOCHS_MAX)), &rows, e);
+    for (*n = 0; rc == 0; (*n)++) {
+        rc = db_rows_next(rows, e);
+        if (rc <= 0)
+            return rc;
+        out[*n] = (struct posts_of){.stream = db_rows_int(rows, 0)};
+        rc = 0;
+    }
+    return rc;
+}
+
+static int find_top(struct store *s, struct posts_of *p, int64_t before, struct err *e)
+{
     static const char chat_id_of[] =
         "SELECT chat_id FROM record WHERE stream = $1 AND sequence = $2";
-    /* From post to post by `prior`, and back in order. Chat ids have no gaps. */
+    int rc = find_post(s, p->stream, before, &p->at, e);
+    if (rc == 0)
+        rc = db_int(s->db, chat_id_of, DB_ARGS(DB_I(p->stream), DB_I(p->at)), 0, &p->top, e);
+    return rc == ERR_NOT_FOUND ? 0 : rc; /* no posts there: top 0 */
+}
+
+/* From post to post by `prior`, and back in order. Chat ids have no gaps and go on from one epoch
+ * to the next. */
+static int visit_posts(struct store *s, const struct posts_of *p, int64_t first, int64_t end,
+                       store_visit_fn *visit, void *arg, struct err *e)
+{
     static const char read[] =
         "WITH RECURSIVE walk (sequence, chat_id, prior) AS ("
         " SELECT sequence, chat_id, prior FROM record WHERE stream = $1 AND sequence = $2"
@@ -113,24 +144,37 @@ int store_read_posts(struct store *s, struct slice source, struct slice room, in
         " JOIN record r ON r.stream = $1 AND r.sequence = w.prior WHERE w.chat_id > $3)"
         " SELECT 0, r.stream, r.sequence, r.chat_id, r.kind, r.raw FROM walk w"
         " JOIN record r ON r.stream = $1 AND r.sequence = w.sequence"
-        " WHERE w.chat_id < $4 ORDER BY w.chat_id";
-    int64_t stream = 0;
-    int64_t at = 0;
-    int64_t top = 0;
-    int rc = db_int(s->db, newest_stream, DB_ARGS(DB_T(source), DB_T(room)), 0, &stream, e);
-    if (rc == 0)
-        rc = find_post(s, stream, before, &at, e);
-    if (rc == 0)
-        rc = db_int(s->db, chat_id_of, DB_ARGS(DB_I(stream), DB_I(at)), 0, &top, e);
-    if (rc == ERR_NOT_FOUND || count == 0)
-        return 0;
-    if (rc < 0)
-        return rc;
-    int64_t end = before > 0 && before <= top ? before : top + 1;
-    int64_t n = count < INT32_MAX ? (int64_t)count : INT32_MAX;
-    int64_t first = end > n ? end - n : 1;
-    return visit_query(s, read, DB_ARGS(DB_I(stream), DB_I(at), DB_I(first), DB_I(end)), 0, visit,
-                       arg, e);
+        " WHERE w.chat_id >= $3 AND w.chat_id < $4 ORDER BY w.chat_id";
+    return visit_query(s, read, DB_ARGS(DB_I(p->stream), DB_I(p->at), DB_I(first), DB_I(end)), 0,
+                       visit, arg, e);
+}
+
+int store_read_posts(struct store *s, struct slice source, struct slice room, int64_t before,
+                     size_t count, store_visit_fn *visit, void *arg, struct err *e)
+{
+    struct posts_of epochs[EPOCHS_MAX];
+    size_t n = 0;
+    size_t used = 0;
+    int64_t wanted = count < INT32_MAX ? (int64_t)count : INT32_MAX;
+    int64_t end = before > 0 ? before : INT64_MAX;
+    int64_t first = INT64_MAX; /* not known before the newest post is */
+    int rc = find_streams(s, source, room, epochs, &n, e);
+    for (; rc == 0 && used < n && wanted > 0; used++) {
+        struct posts_of *p = &epochs[used];
+        rc = find_top(s, p, before, e);
+        if (rc == 0 && first == INT64_MAX && p->top > 0) {
+            end = end <= p->top ? end : p->top + 1;
+            first = end > wanted ? end - wanted : 1;
+        }
+        if (p->top > 0 && p->top < first)
+            break;
+    }
+    while (rc == 0 && used > 0) {
+        const struct posts_of *p = &epochs[--used];
+        if (p->top > 0)
+            rc = visit_posts(s, p, first, end, visit, arg, e);
+    }
+    return rc;
 }
 
 int store_members(struct store *s, struct slice room, store_member_fn *visit, void *arg,
@@ -162,7 +206,8 @@ static int streams_page(struct store *s, int64_t *last, size_t *n, store_stream_
                         void *arg, struct err *e)
 {
     static const char read[] =
-        "SELECT s.id, s.epoch, s.source, s.subject, s.relayed, r.sequence, r.hash FROM stream s"
+        "SELECT s.id, s.epoch, s.source, s.subject, s.relayed, r.sequence, r.hash,"
+        " COALESCE(e.epoch, 1) FROM stream s LEFT JOIN epoch e ON e.source = s.source"
         " JOIN record r ON r.stream = s.id AND r.sequence ="
         " (SELECT max(q.sequence) FROM record q WHERE q.stream = s.id)"
         " WHERE s.id > $1 ORDER BY s.id LIMIT $2";
@@ -181,6 +226,7 @@ static int streams_page(struct store *s, int64_t *last, size_t *n, store_stream_
             .subject = db_rows_slice(rows, 3),
             .relayed = db_rows_int(rows, 4),
             .sequence = db_rows_int(rows, 5),
+            .source_epoch = db_rows_int(rows, 7),
         };
         struct slice hash = db_rows_slice(rows, 6);
         if (hash.n == SHA256_SIZE)

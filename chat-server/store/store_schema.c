@@ -10,7 +10,10 @@ static const char first_sqlite[] =
     "CREATE TABLE stream (id INTEGER PRIMARY KEY, source TEXT NOT NULL, epoch INTEGER NOT NULL,"
     " subject TEXT NOT NULL, relayed INTEGER NOT NULL DEFAULT 0,"
     " owner TEXT, term INTEGER NOT NULL DEFAULT 0,"
-    " UNIQUE (source, epoch, subject)) STRICT;"
+    " UNIQUE (source, subject, epoch)) STRICT;"
+    /* Of sources that were restored from a backup; all others are in their first. */
+    "CREATE TABLE epoch (source TEXT PRIMARY KEY, epoch INTEGER NOT NULL,"
+    " since_us INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;"
     /* prior: sequence of the stream's newest post before this row, by which posts are found
      * without an index that every post would touch; record_chat says where to begin.
      * AUTOINCREMENT: a position is never given out twice, whatever was deleted. */
@@ -48,7 +51,9 @@ static const char first_postgres[] =
     "CREATE TABLE stream (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, source text NOT NULL,"
     " epoch bigint NOT NULL, subject text NOT NULL, relayed bigint NOT NULL DEFAULT 0,"
     " owner text, term bigint NOT NULL DEFAULT 0,"
-    " UNIQUE (source, epoch, subject)) WITH (fillfactor = 70);"
+    " UNIQUE (source, subject, epoch)) WITH (fillfactor = 70);"
+    "CREATE TABLE epoch (source text PRIMARY KEY, epoch bigint NOT NULL,"
+    " since_us bigint NOT NULL, reason text NOT NULL);"
     "CREATE TABLE record (stream bigint NOT NULL, sequence bigint NOT NULL, kind bigint NOT NULL,"
     " chat_id bigint, prior bigint NOT NULL, once bytea, producer bytea, hash bytea NOT NULL, raw "
     "bytea NOT NULL,"

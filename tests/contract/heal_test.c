@@ -8,6 +8,7 @@
 #include "capture/capture.h"
 #include "capture/queue_check.h"
 #include "capture/queue_tidy.h"
+#include "chat-server/store/epoch.h"
 #include "chat-server/store/heal_store.h"
 #include "chat-server/store/relay.h"
 #include "chat-server/store/writer.h"
@@ -300,6 +301,58 @@ static void what_was_never_captured_comes_from_the_store(void **state)
     assert_true(changes[1] > 0);
 }
 
+static void stop_source(struct place *p)
+{
+    writer_stop(p->w);
+    p->w = NULL;
+    relay_stop(p->r);
+    p->r = NULL;
+}
+
+/* The store as it was when every room had two records. */
+static void restore_older_copy(struct place *p)
+{
+    OWN(own_db) struct db *db = NULL;
+    OK(db_open(&db, p->store, 0, &e));
+    OK(db_script(
+        db, "DELETE FROM chat.record WHERE sequence > 2; UPDATE chat.stream SET relayed = 2", &e));
+}
+
+/* Numbers given out again are found, and both records kept; in a new epoch there are none. */
+static void an_older_store_makes_forks_until_its_new_epoch(void **state)
+{
+    struct place *p = *state;
+    OWN(own_store) struct store *s = NULL;
+    const struct store_restore restore = {SOURCE, SLICE("a disk died"), 1};
+    int64_t epoch = 0;
+    start_relay(p);
+    start_writer(p);
+    start_capture(p);
+    add(p);
+    add(p);
+    all_is_well(p);
+    stop_source(p);
+    restore_older_copy(p);
+    start_relay(p);
+    start_writer(p);
+    add(p);
+    wait_for(p, "SELECT count(*) FROM incident WHERE kind = 'fork'", GROUP);
+    wait_for(p, "SELECT count(*) FROM record", 3 * GROUP);
+    stop_source(p);
+    restore_older_copy(p);
+    OK(store_open(&s, p->store, &e));
+    OK(store_restored(s, &restore, &epoch, &e));
+    assert_int_equal(epoch, 2);
+    store_close(s);
+    s = NULL;
+    start_relay(p);
+    start_writer(p);
+    add(p);
+    wait_for(p, "SELECT CAST(sum(sequence) AS bigint) FROM stream WHERE epoch = 2", GROUP + 1);
+    assert_int_equal(number(p, "SELECT count(*) FROM stream WHERE epoch = 2"), ROOMS + 1);
+    assert_int_equal(number(p, open_incidents), GROUP);
+}
+
 static void more_partitions_move_rooms(void **state)
 {
     struct place *p = *state;
@@ -440,6 +493,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_older_mgccomp_reads_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_log_is_checked_and_tidied, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_older_store_makes_forks_until_its_new_epoch, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(more_partitions_move_rooms, set_up, tear_down),
     };
     scratch = getenv("HOLDFAST_TEST_SCRATCH");

@@ -33,7 +33,8 @@ def sha(raw):
 
 
 class Record:
-    __slots__ = ("raw", "subject", "sequence", "id", "type", "text", "data", "sha", "previous", "source")
+    __slots__ = ("raw", "subject", "sequence", "id", "type", "text", "data", "sha", "previous", "source",
+                 "epoch")
 
     def __init__(self, raw):
         event = json.loads(raw)
@@ -41,6 +42,7 @@ class Record:
         self.source = event["source"]
         self.subject = event["subject"]
         self.sequence = int(event.get("sequence", 0))
+        self.epoch = event.get("epoch", 1)
         self.previous = event.get("previous")
         self.id = event["id"]
         self.type = event["type"]
@@ -56,8 +58,8 @@ def exact_text(data):
 
 
 def place(record):
-    """What tells a record from others of its room: its number, else its id."""
-    return record.sequence or record.id
+    """What tells a record from others of its room: epoch and number, else its id."""
+    return (record.epoch, record.sequence) if record.sequence else record.id
 
 
 class Marks:
@@ -261,7 +263,7 @@ class Archives:
             if not r.sequence:
                 unnumbered += 1
                 continue
-            key = (r.source, r.subject)
+            key = (r.source, r.epoch, r.subject)
             previous = seen.get(key)
             due = previous.sequence + 1 if previous else 1
             skipped = (r.subject, due) in lost
@@ -296,7 +298,8 @@ class Archives:
         found = {}
         for records in mails:
             for before, after in zip(records, records[1:]):
-                check(not after.sequence or after.sequence == before.sequence + 1
+                behind = after.epoch > before.epoch and after.sequence == 1
+                check(not after.sequence or after.sequence == before.sequence + 1 or behind
                       or (after.subject, after.sequence - 1) in self.lost, "a mail about %s is out of order",
                       after.subject)
             for r in records:
