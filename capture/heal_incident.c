@@ -3,6 +3,7 @@
 #include "capture/heal_incident.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
 
@@ -71,7 +72,11 @@ int heal_gaps_due(struct staging *st, struct heal_gaps *out, struct err *e)
         rc = read_due(t.db, now, out, e);
     for (size_t i = 0; rc == 0 && i < out->n; i++)
         rc = note_asked(t.db, out->list[i].id, now, e);
-    return rc < 0 || out->n == 0 ? rc : staging_commit(&t, e);
+    if (rc < 0 || out->n == 0)
+        return rc;
+    rc = staging_commit(&t, e);
+    FAULT("asked.commit.after");
+    return rc;
 }
 
 int heal_gaps_of(struct staging *st, struct slice source, struct heal_gaps *out, struct err *e)
@@ -207,7 +212,12 @@ int heal_log_close(struct staging *st, const struct heal_log *l, const char *how
         rc = staging_lock_gate(&t, e);
     if (rc == 0)
         rc = incident_close(&t, INCIDENT_LOG_CHANGED, slice_of(object), how, e);
-    return rc < 0 ? rc : staging_commit(&t, e);
+    if (rc < 0)
+        return rc;
+    FAULT("log.close.before");
+    rc = staging_commit(&t, e);
+    FAULT("log.close.after");
+    return rc;
 }
 
 int heal_reread(struct staging *st, const struct staging_position *at, int64_t offset,
@@ -224,5 +234,10 @@ int heal_reread(struct staging *st, const struct staging_position *at, int64_t o
                     " WHERE kind = 'log-changed' AND closed_us IS NULL AND part = $1"
                     " AND answer IS NULL",
                     DB_ARGS(DB_I(at->part)), NULL, e);
-    return rc < 0 ? rc : staging_commit(&t, e);
+    if (rc < 0)
+        return rc;
+    FAULT("reread.commit.before");
+    rc = staging_commit(&t, e);
+    FAULT("reread.commit.after");
+    return rc;
 }

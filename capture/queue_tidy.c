@@ -2,6 +2,7 @@
 #include "capture/queue_tidy.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "capture/last_record.h"
@@ -37,7 +38,10 @@ int queue_tidy_part(const struct kafka_target *t, struct staging *st, int32_t pa
                        "topic %s, partition %" PRId32 ": the record before offset %" PRId64
                        " is not the one captured: nothing is deleted",
                        t->topic, part, position_offset(&at));
-    return kafka_delete_below(t, part, limit, CALL_MS, deleted_to, e);
+    FAULT("tidy.before");
+    rc = kafka_delete_below(t, part, limit, CALL_MS, deleted_to, e);
+    FAULT("tidy.after");
+    return rc;
 }
 
 int queue_tidy_new(struct queue_tidy **out, const struct kafka_target *t, struct staging *st,

@@ -4,6 +4,7 @@
  * with what was captured: that is how a re-created or cut log is recognised. A partition that
  * fails this, or whose position falls out of the log, delivers nothing more.
  */
+#include "base/fault.h"
 #include "base/own.h"
 #include "capture/last_record.h"
 #include "capture/source_driver.h"
@@ -109,6 +110,7 @@ static int take(struct kafka *s, const int32_t *parts, int64_t *positions, size_
         positions[i] = position_offset(&at[i]);
         places[i] = (struct place){.part = parts[i], .next = positions[i], .shift = at[i].shift};
         rc = compare(s, &at[i], &places[i], &e);
+        FAULT("capture.compared");
     }
     return rc;
 }

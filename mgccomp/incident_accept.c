@@ -6,6 +6,7 @@
  * typed counts.
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident_private.h"
 #include "mgccomp/kept.h"
@@ -170,7 +171,12 @@ static int accept_one(struct staging *st, int64_t id, uid_t uid, struct slice re
                        "incident %" PRId64 ": %s proposed to accept it; another person must do it",
                        id, who);
     rc = p->by[0] ? close_accepted(&t, id, p, who, why, e) : propose(&t, id, who, why, e);
-    return rc == 0 ? staging_commit(&t, e) : rc;
+    if (rc < 0)
+        return rc;
+    FAULT("accept.commit.before");
+    rc = staging_commit(&t, e);
+    FAULT("accept.commit.after");
+    return rc;
 }
 
 static void say(struct app_io *io, bool json, int64_t id, const struct proposal *p)

@@ -2,6 +2,7 @@
 /* `holdfast incident retry`: a parked batch is tried again, what a gap or a changed log lacks is
  * asked for again. */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/incident_private.h"
 
@@ -95,7 +96,10 @@ static int retry(struct staging *st, int64_t id, struct incident_facts *f, struc
     rc = f->asks ? ask_again(&t, id, log, e) : retry_batch(&t, slice_of(f->batch), &changed, e);
     if (rc < 0)
         return rc;
-    return staging_commit(&t, e);
+    FAULT("retry.commit.before");
+    rc = staging_commit(&t, e);
+    FAULT("retry.commit.after");
+    return rc;
 }
 
 int incident_retry_command(struct app_io *io, struct staging *st, int argc, char **argv)

@@ -6,6 +6,7 @@
  */
 #include "mgccomp/totals.h"
 
+#include "base/fault.h"
 #include "base/own.h"
 #include "mgccomp/record_totals.h"
 
@@ -325,7 +326,12 @@ static int judge_pending(struct staging *st, const struct totals_check *c, const
     } else if (rc < 0) {
         return err_set(e, rc, "%s", why.text);
     }
-    return rc < 0 ? rc : staging_commit(&t, e);
+    if (rc < 0)
+        return rc;
+    FAULT("totals.commit.before");
+    rc = staging_commit(&t, e);
+    FAULT("totals.commit.after");
+    return rc;
 }
 
 /* ---- what waits, and silence ---- */

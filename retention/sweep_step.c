@@ -193,6 +193,8 @@ int sweep_staged(struct staging *st, struct sweep_step *s, struct err *e)
     if (rc < 0 || s->looked == 0)
         return rc;
     rc = move_rows(&t, s, e);
+    if (s->moved)
+        FAULT("kept.moved");
     if (rc == 0)
         rc = delete_rows(&t, s, e);
     FAULT("sweep.deleted");
@@ -214,5 +216,6 @@ int sweep_kept(struct staging *st, struct sweep_step *s, struct err *e)
     rc = kept_delete(&t, &range, &gone, e);
     if (rc == 0 && gone != (int64_t)s->looked)
         rc = wrong_count(s, gone, s->looked, e);
+    FAULT("kept.deleted");
     return rc == 0 ? finish(&t, s, e) : rc;
 }

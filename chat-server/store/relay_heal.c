@@ -8,6 +8,7 @@
 #include "chat-server/store/relay_heal.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "chat-server/store/heal_line.h"
@@ -152,6 +153,7 @@ static void begin_round(struct relay *r, struct slice token)
     h->round_ms = clock_mono_ms();
     h->round_us = clock_wall_us();
     int rc = store_streams(r->store, offer, r, &e);
+    FAULT("heal.offered");
     const struct heal_message end = {
         .type = HEAL_OFFER_END, .token = slice_of(h->token), .source = slice_of(r->source)};
     if (rc < 0)
@@ -170,12 +172,14 @@ static void end_round(struct relay *r)
     if (h->overflow)
         return;
     (void)snprintf(how, sizeof how, "sent again: %" PRIu64 " records", h->sent);
+    FAULT("heal.close.before");
     if (store_log_change_close(r->store, slice_of(r->source), h->round_us, how, &left, &e) < 0) {
         log_error("relay.healed", &e, "source=%s", r->source);
         return;
     }
     r->fallen = left > 0;
     log_event(LOG_INFO, "relay.healed", "source=%s records=%" PRIu64, r->source, h->sent);
+    FAULT("heal.close.after");
     const struct heal_message healed = {
         .type = HEAL_HEALED, .token = slice_of(h->token), .source = slice_of(r->source)};
     (void)say(r, &healed);
@@ -312,6 +316,7 @@ static void send_chunk(struct relay *r)
     }
     h->chunk = s.rows > 0;
     h->upto = s.due - 1;
+    FAULT("heal.sent");
 }
 
 /* What was refused once has got through: its incident closes. */

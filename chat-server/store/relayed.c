@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the queue has of each stream, and the records it refused, as rows of the store. */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "chat-server/store/store_inside.h"
 
@@ -32,8 +33,10 @@ int store_park(struct store *s, int64_t stream, int64_t sequence, struct slice r
                DB_ARGS(DB_I(stream), DB_I(sequence), DB_I(clock_wall_us()), DB_T(reason)), NULL, e);
     if (rc == 0)
         rc = store_set_relayed(s, stream, sequence, e);
+    FAULT("park.commit.before");
     if (rc == 0)
         rc = db_commit(s->db, e);
+    FAULT("park.commit.after");
     if (rc == 0)
         txn = NULL;
     return rc;

@@ -249,16 +249,30 @@ def read_exceptions(out, mails):
 
 # ---- comparing ----
 
+def by_number(entries, key):
+    """Entries with those of a room in the order of their numbers; rooms as they come."""
+    rooms = {}
+    for entry in entries:
+        rooms.setdefault(key(entry)[0], []).append(entry)
+    for room in rooms.values():
+        yield from sorted(room, key=lambda entry: key(entry)[1])
+
+
 class Archives:
     """Everything the three archives hold, checked against each other."""
 
-    def __init__(self, out, mails, lost=frozenset()):
-        """lost: (subject, number) of records that are gone and were accepted as gone."""
-        self.lost = lost
+    def __init__(self, out, mails, lost=frozenset(), late=False):
+        """lost: (subject, number) of records that are gone and were accepted as gone. late: some records came
+        behind those that follow them, so that only their numbers give the order."""
+        self.lost, self.late = lost, late
         self.rooms = {}  # subject -> [Record] in order, from the tar
         self.marks = Marks()
         seen, unnumbered = {}, 0
-        for file, _, r in read_tar(os.path.join(out, "tar"), self.marks):
+        entries = read_tar(os.path.join(out, "tar"), self.marks)
+        if late:
+            entries = by_number(entries, lambda entry: ((entry[2].source, entry[2].subject, entry[2].epoch),
+                                                        entry[2].sequence))
+        for file, _, r in entries:
             self.rooms.setdefault(r.subject, []).append(r)
             if not r.sequence:
                 unnumbered += 1
@@ -279,7 +293,10 @@ class Archives:
 
     def _compare_xml(self, folder):
         place, count = {}, 0
-        for file, room, sequence, digest, content, kind in read_xml(folder, self.marks):
+        entries = read_xml(folder, self.marks)
+        if self.late:
+            entries = by_number(entries, lambda entry: (entry[1], entry[2]))
+        for file, room, sequence, digest, content, kind in entries:
             known = self.rooms.get(room)
             i = place.get(room, 0)
             check(known and i < len(known), "%s: %s#%d is not in the tar", file, room, sequence)
@@ -293,15 +310,19 @@ class Archives:
         check(count == self.tar, "XML holds %d records, tar %d", count, self.tar)
         return count
 
+    def _follows(self, before, after):
+        if not after.sequence or (self.late and after.sequence > before.sequence):
+            return True
+        if after.epoch > before.epoch and after.sequence == 1:
+            return True
+        return after.sequence == before.sequence + 1 or (after.subject, after.sequence - 1) in self.lost
+
     def _compare_mails(self, folder):
         mails, repeats = read_mails(folder, self.marks)
         found = {}
         for records in mails:
             for before, after in zip(records, records[1:]):
-                behind = after.epoch > before.epoch and after.sequence == 1
-                check(not after.sequence or after.sequence == before.sequence + 1 or behind
-                      or (after.subject, after.sequence - 1) in self.lost, "a mail about %s is out of order",
-                      after.subject)
+                check(self._follows(before, after), "a mail about %s is out of order", after.subject)
             for r in records:
                 check((r.subject, place(r)) not in found, "%s#%s is in two mails", r.subject, place(r))
                 found[(r.subject, place(r))] = r.sha
