@@ -67,7 +67,7 @@ void queue_tidy_swept(void *queue_tidy, int32_t part, int64_t low)
     struct err e = {0};
     int64_t first = -1;
     int64_t *next = &q->next_ms[part < PARTS ? part : PARTS - 1];
-    if (part < 0 || clock_mono_ms() < *next)
+    if (part < 0 || part >= STAGING_ARCHIVE_PART || clock_mono_ms() < *next)
         return;
     *next = clock_mono_ms() + EVERY_MS;
     if (queue_tidy_part(q->target, q->staging, part, low, &first, &e) < 0)

@@ -18,8 +18,9 @@
 #define INCIDENT_FAR_AHEAD   "far-ahead"
 #define INCIDENT_LOG_CHANGED "log-changed" /* the queue is not the log that was captured before */
 #define INCIDENT_UNREADABLE  "unreadable"
-#define INCIDENT_PARKED      "parked"  /* a batch that an adapter can't deliver */
-#define INCIDENT_DAMAGED     "damaged" /* read-back found something else than was delivered */
+#define INCIDENT_PARKED      "parked"   /* a batch that an adapter can't deliver */
+#define INCIDENT_DAMAGED     "damaged"  /* read-back found something else than was delivered */
+#define INCIDENT_RESTORED    "restored" /* an older copy was reconciled; closed when it is opened */
 
 enum { INCIDENT_WAIT_MS = 30000 }; /* a store may take so long to answer for a gap */
 

@@ -77,6 +77,8 @@ const char *incident_meaning(const struct incident *i)
         {INCIDENT_SILENT, "The source's signed control totals are overdue. It closes with the next"
                           " ones."},
         {INCIDENT_DAMAGED, "What was read back from the archive is not what was delivered."},
+        {INCIDENT_RESTORED, "mgccomp was restored from an older copy, and learned from the archives"
+                            " what they hold."},
     };
     if (i->elsewhere && is(i, INCIDENT_PARKED))
         return "The queue refused this record, and the relay went on behind it. The store has it.";

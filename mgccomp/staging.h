@@ -20,6 +20,9 @@ enum staging_flag {
     STAGING_FORK = 8,       /* same number, other bytes */
     STAGING_REPEAT = 16,    /* at or below the head, no longer known */
 };
+/* What was captured from archives after a restore (audit/reconcile.h). The queue's own partitions
+ * lie below it. */
+enum { STAGING_ARCHIVE_PART = 1000 };
 
 struct staging;
 

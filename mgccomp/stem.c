@@ -45,7 +45,7 @@ static bool is_time(const char *s)
            s[16] == '-';
 }
 
-bool stem_of(const char *file, const char *instance, int64_t *number)
+bool stem_of(const char *file, const char *instance, int64_t *number, const char **rest)
 {
     static const char digits[] = "0123456789";
     char safe[INSTANCE_SIZE];
@@ -60,11 +60,13 @@ bool stem_of(const char *file, const char *instance, int64_t *number)
     size_t length = strspn(at, digits);
     if (length < 9 || length > NUMBER_MAX || at[length] != '-')
         return false;
-    const char *rest = at + length + 1;
-    if (span(rest, "0123456789abcdef", ID_DIGITS) != ID_DIGITS)
+    const char *end = at + length + 1;
+    if (span(end, "0123456789abcdef", ID_DIGITS) != ID_DIGITS)
         return false;
-    rest += ID_DIGITS;
-    return (*rest == '\0' || *rest == '.' || *rest == '-') &&
+    end += ID_DIGITS;
+    if (rest)
+        *rest = end;
+    return (*end == '\0' || *end == '.' || *end == '-') &&
            text_i64((struct slice){at, length}, number);
 }
 
@@ -88,7 +90,7 @@ int stem_newest(const char *folder, const char *instance, int64_t *number, char 
         const struct dirent *entry = readdir(d);
         if (!entry)
             return errno ? err_errno(e, ERR_RETRY, "read %s", folder) : 0;
-        if (!stem_of(entry->d_name, instance, &found) || found <= *number)
+        if (!stem_of(entry->d_name, instance, &found, NULL) || found <= *number)
             continue;
         *number = found;
         (void)snprintf(file, STEM_FILE, "%s", entry->d_name);

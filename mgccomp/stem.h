@@ -17,8 +17,9 @@ enum { STEM_SIZE = 112, STEM_FILE = 256 };
 /* id: of the batch, 36 characters. */
 void stem_make(char out[STEM_SIZE], int64_t cut_us, const char *instance, int64_t number,
                const char *id);
-/* Is that file name one of a batch of the instance? Temporary names are not. */
-bool stem_of(const char *file, const char *instance, int64_t *number);
+/* Is that file name one of a batch of the instance? Temporary names are not. rest, unless NULL,
+ * gets what is behind the stem. */
+bool stem_of(const char *file, const char *instance, int64_t *number, const char **rest);
 /* The highest batch number of the instance in a folder and the file that has it; 0 and "" when
  * there is none, or no such folder. */
 int stem_newest(const char *folder, const char *instance, int64_t *number, char file[STEM_FILE],

@@ -175,6 +175,8 @@ static int count_rows(struct drain *d, int64_t *staged, int64_t *kept, struct er
     *kept = 0;
     for (int32_t p = 0; !err && p < d->parts; p++) {
         int64_t n = 0, k = 0;
+        if (d->ends[p] == 0)
+            continue;
         err = db_int(d->db, "SELECT COUNT(*) FROM record WHERE part = $1 AND pos < $2",
                      DB_ARGS(DB_I(p), DB_I(d->ends[p])), 0, &n, e);
         if (!err)

@@ -79,9 +79,12 @@ static bool lead(struct archiver *a)
     int rc = staging_reader(a->context.staging, &a->context.reader, &e);
     if (rc == 0)
         rc = lease_take(a->context.staging, LEASE_MS, &e);
+    if (rc == 0)
+        rc = older_copy_check(a->older, a->context.reader, &e);
     if (rc < 0) {
         trouble(a, rc == ERR_CONFLICT ? "archiver.standby" : "archiver.database", &e);
         stop_leading(a);
+        lease_give(a->context.staging);
         return false;
     }
     log_event(LOG_INFO, "archiver.leads", "%s", "");
@@ -302,5 +305,6 @@ void archiver_stop(struct archiver *a)
     wake_ring(&a->own);
     (void)pthread_join(a->thread, NULL);
     wake_done(&a->own);
+    older_copy_free(a->older);
     free(a);
 }

@@ -31,7 +31,8 @@ struct archiver_options {
 
 struct archiver;
 /* Adds instances for configured sections the first time (an empty instance table); afterwards a
- * section without instance is logged as not added, an instance without section is ERR_CONFIG. */
+ * section without instance is logged as not added, an instance without section is ERR_CONFIG.
+ * ERR_CONFLICT: mgccomp is older than an adapter's archives (older_copy.h). */
 int archiver_start(struct archiver **out, const struct archiver_options *o, struct err *e);
 void archiver_stop(
     struct archiver *a); /* lets workers finish within their deadline, at most 10 s */

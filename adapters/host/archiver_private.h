@@ -4,6 +4,7 @@
 #define ADAPTERS_HOST_ARCHIVER_PRIVATE_H
 
 #include "adapters/host/archiver.h"
+#include "adapters/host/older_copy.h"
 #include "adapters/host/runner.h"
 
 #include <pthread.h>
@@ -12,6 +13,7 @@
 struct archiver {
     struct archiver_options o;
     struct runner_context context;
+    struct older_copy *older;
     struct wake own;
     pthread_t thread;
     _Atomic bool stop;

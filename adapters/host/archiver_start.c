@@ -155,14 +155,36 @@ static int prepare(const struct archiver_options *o, struct err *e)
     return try_failed_again(o, known, e);
 }
 
+/* Before anything is delivered, and again whenever this one begins to lead. */
+static int compare_with_archives(const struct archiver_options *o, struct older_copy **older,
+                                 struct err *e)
+{
+    OWN(own_db) struct db *db = NULL;
+    int rc = older_copy_new(older, o->staging, o->conf, o->modules_dir, o->program, e);
+    if (rc == 0)
+        rc = staging_reader(o->staging, &db, e);
+    return rc == 0 ? older_copy_check(*older, db, e) : rc;
+}
+
+static void own_archiver(struct archiver **a)
+{
+    if (!*a)
+        return;
+    older_copy_free((*a)->older);
+    free(*a);
+}
+
 int archiver_start(struct archiver **out, const struct archiver_options *o, struct err *e)
 {
     int rc = prepare(o, e);
     if (rc < 0)
         return rc;
-    OWN(own_mem) struct archiver *a = calloc(1, sizeof *a);
+    OWN(own_archiver) struct archiver *a = calloc(1, sizeof *a);
     if (!a)
         return err_memory(e, "the archiver");
+    rc = compare_with_archives(o, &a->older, e);
+    if (rc < 0)
+        return rc;
     a->o = *o;
     a->context.staging = o->staging;
     a->context.program = o->program;

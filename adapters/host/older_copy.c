@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "adapters/host/older_copy.h"
+
+#include "adapters/host/options.h"
+#include "mgccomp/stem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct instances {
+    struct ledger_instance all[LEDGER_MAX_INSTANCES];
+    size_t n;
+};
+
+static int keep(void *arg, const struct ledger_instance *i, struct err *e)
+{
+    struct instances *list = arg;
+    (void)e;
+    if (list->n < LEDGER_MAX_INSTANCES)
+        list->all[list->n++] = *i;
+    return 0;
+}
+
+static int read_instances(struct staging *st, struct instances *list, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    int rc = staging_begin(st, &t, e);
+    return rc == 0 ? ledger_instances(t.db, false, keep, list, e) : rc;
+}
+
+static const struct conf_value *directory_of(const struct adapter_options *o)
+{
+    for (size_t i = 0; i < o->module.option_count; i++) {
+        const struct conf_option *option = &o->module.options[i];
+        if (option->type == CONF_PATH && strcmp(option->name, "directory") == 0)
+            return &o->values[i];
+    }
+    return NULL;
+}
+
+int older_copy_folders(struct staging *st, struct conf *conf, const char *modules_dir,
+                       const char *program, older_copy_fn *visit, void *arg, struct err *e)
+{
+    OWN(own_mem) struct instances *list = calloc(1, sizeof *list);
+    if (!list)
+        return err_memory(e, "the list of adapters");
+    int rc = read_instances(st, list, e);
+    for (size_t i = 0; rc == 0 && i < list->n; i++) {
+        OWN(own_adapter_options) struct adapter_options *o = NULL;
+        char path[PATH_MAX];
+        if (adapter_options_load(&o, conf, list->all[i].name, modules_dir, program, NULL) < 0)
+            continue;
+        const struct conf_value *directory = directory_of(o);
+        if (directory && slice_copy(directory->text, path, sizeof path))
+            rc = visit(arg, &list->all[i], path, e);
+    }
+    return rc;
+}
+
+struct place {
+    int64_t instance;
+    char name[64];
+    char *folder;
+};
+
+struct older_copy {
+    struct place places[LEDGER_MAX_INSTANCES];
+    size_t n;
+};
+
+static int add(void *arg, const struct ledger_instance *i, const char *folder, struct err *e)
+{
+    struct older_copy *o = arg;
+    struct place *p = &o->places[o->n];
+    p->instance = i->id;
+    memcpy(p->name, i->name, sizeof p->name);
+    p->folder = strdup(folder);
+    if (!p->folder)
+        return err_memory(e, "the adapters' folders");
+    o->n++;
+    return 0;
+}
+
+void older_copy_free(struct older_copy *o)
+{
+    for (size_t i = 0; o && i < o->n; i++)
+        free(o->places[i].folder);
+    free(o);
+}
+
+int older_copy_new(struct older_copy **out, struct staging *st, struct conf *conf,
+                   const char *modules_dir, const char *program, struct err *e)
+{
+    struct older_copy *o = calloc(1, sizeof *o);
+    if (!o)
+        return err_memory(e, "the adapters' folders");
+    int rc = older_copy_folders(st, conf, modules_dir, program, add, o, e);
+    if (rc < 0) {
+        older_copy_free(o);
+        return rc;
+    }
+    *out = o;
+    return 0;
+}
+
+static int check_place(const struct place *p, struct db *db, struct err *e)
+{
+    char file[STEM_FILE];
+    int64_t archived = 0;
+    int64_t ledger = 0;
+    int rc = stem_newest(p->folder, p->name, &archived, file, e);
+    if (rc < 0 || archived == 0)
+        return rc;
+    /* Read after the folder: what is written meanwhile is in the ledger before. */
+    rc = db_int(db, "SELECT batches FROM instance WHERE id = $1 AND state <> 'retired'",
+                DB_ARGS(DB_I(p->instance)), 0, &ledger, e);
+    if (rc == ERR_NOT_FOUND || (rc == 0 && archived <= ledger))
+        return 0;
+    if (rc < 0)
+        return rc;
+    return err_set(e, ERR_CONFLICT,
+                   "mgccomp is older than its archives: the ledger of adapter %s ends at batch"
+                   " %" PRId64 ", %.200s holds %.120s. Was it restored from a copy? Nothing is"
+                   " delivered, or it would be archived twice. Type: holdfast staging reconcile"
+                   " --reason TEXT",
+                   p->name, ledger, p->folder, file);
+}
+
+int older_copy_check(const struct older_copy *o, struct db *db, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < o->n; i++)
+        rc = check_place(&o->places[i], db, e);
+    return rc;
+}

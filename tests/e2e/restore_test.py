@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""mgccomp is restored from an older copy while the archives, the store and the queue went on: nothing is delivered
+until `staging reconcile` was typed; afterwards the archives hold every record once.
+
+    restore_test.py HOLDFAST embedded|services [trusted|unknown|gone|dies]
+
+trusted: the mails, which can't be read here, had everything, and the person says so. unknown: nobody says so,
+they are sent again since the copy. gone: as trusted, and the queue has deleted what was archived.
+dies: as trusted, and the command is killed at every of its steps first (a build with HOLDFAST_FAULTS).
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+from archives import Archives, Expected, check, compare_with, read_tar, read_xml
+from deployment import Deployment
+
+SOURCE = "restored"
+ROOMS = 5
+
+
+def lines(phase, n):
+    return [json.dumps({"specversion": "1.0", "id": "%s-%d" % (phase, i), "type": "com.example.line",
+                        "time": "2026-11-24T07:00:00Z", "subject": "irc:#room%d" % (i % ROOMS),
+                        "data": {"text": "%s %d" % (phase, i)}}) for i in range(n)]
+
+
+class Story:
+    def __init__(self, d):
+        self.d = d
+        self.all = []
+
+    def load(self, phase, n):
+        text = lines(phase, n)
+        self.all += text
+        self.d.holdfast("ingest", "--source", SOURCE, "-", input="".join(line + "\n" for line in text))
+
+    def expected(self):
+        path = os.path.join(self.d.dir, "expected.ndjson")
+        with open(path, "w") as f:
+            f.write("".join(line + "\n" for line in self.all))
+        return Expected.from_ndjson(path)
+
+
+class Copy:
+    """mgccomp as it is now, with nothing of ours running."""
+
+    def __init__(self, d):
+        self.d = d
+        self.path = os.path.join(d.dir, "copy")
+        if d.kind == "embedded":
+            self.file = os.path.join(d.data, "mgccomp.db")
+            shutil.copy(self.file, self.path)
+            check(not os.path.exists(self.file + "-wal"), "a WAL beside a database that nobody has open")
+        else:
+            with open(os.path.join(d.data, "mgccomp.url")) as f:
+                self.url = f.read().strip()
+            self.run("pg_dump", "--format=custom", "--file=" + self.path, self.url)
+
+    def run(self, *words):
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        check(done.returncode == 0, "%s: %s", " ".join(words), done.stdout)
+
+    def restore(self):
+        if self.d.kind == "embedded":
+            for name in (self.file, self.file + "-wal", self.file + "-shm"):
+                if os.path.exists(name):
+                    os.unlink(name)
+            shutil.copy(self.path, self.file)
+        else:
+            self.run("pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname=" + self.url, self.path)
+
+
+def refused(d):
+    """What archives ends at once and says why."""
+    service = "up" if d.kind == "embedded" else "archiver"
+    done = subprocess.run(d.command(service), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    check(done.returncode != 0, "%s started on an older copy", service)
+    check("older than its archives" in done.stdout and "holdfast staging reconcile" in done.stdout,
+          "%s does not say what to type: %s", service, done.stdout)
+
+
+def write(path, content):
+    os.unlink(path)
+    with open(path, "wb") as f:
+        f.write(content)
+
+
+def zstd(word, content):
+    return subprocess.run(["zstd", "-q", word, "-c"], input=content, stdout=subprocess.PIPE, check=True).stdout
+
+
+def tampered(d, words):
+    """An archive that is not as its manifest says is no proof of anything; one that was moved is asked for."""
+    folder = os.path.join(d.out, "tar")
+    names = sorted(os.listdir(folder))
+    path = os.path.join(folder, names[-1])
+    with open(path, "rb") as f:
+        whole = f.read()
+    inside = zstd("-d", whole)
+    at = inside.rindex(b"after-2 9")
+    for what, content in (("cut", whole[:len(whole) // 2]),
+                          ("altered", zstd("-1", inside[:at] + b"after-2 8" + inside[at + 9:])),
+                          ("no archive", b"nothing"),
+                          ("empty", b"")):
+        write(path, content)
+        done = d.holdfast(*words, "--yes", ok=(1,))
+        check(names[-1] in done.stderr and not done.stdout, "%s: %s%s", what, done.stdout, done.stderr)
+        refused(d)
+    write(path, whole)
+    moved = os.path.join(d.dir, "moved")
+    os.mkdir(moved)
+    os.rename(os.path.join(folder, names[-2]), os.path.join(moved, names[-2]))
+    dry = d.holdfast(*words, ok=(1,)).stdout
+    check("1 batch in between" in dry and "--from FOLDER" in dry, "a moved archive: %s", dry)
+    dry = d.holdfast(*words, "--from", moved, folder, ok=(1,)).stdout
+    check("in between" not in dry, "a moved archive, named: %s", dry)
+    os.rename(os.path.join(moved, names[-2]), os.path.join(folder, names[-2]))
+
+
+def die(d, words):
+    """At each step; what archives goes on refusing, and the next one goes on."""
+    for point in ("captured:kill:1", "commit.before:kill:1", "commit.after:kill:1", "captured:kill:2"):
+        done = subprocess.run(d.command(*words, "--yes"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, "HOLDFAST_FAULT": "reconcile." + point})
+        check(done.returncode == -signal.SIGKILL, "reconcile did not die at %s: %s", point, done.stdout)
+        refused(d)
+
+
+def reconcile(d, trust, how):
+    words = ["staging", "reconcile", "--reason", "the disk of mgccomp was replaced"]
+    words += ["--trust", ",".join(trust)] if trust else []
+    dry = d.holdfast(*words, ok=(1,)).stdout
+    check("nothing was changed" in dry, "the dry run says: %s", dry)
+    check(bool(trust) != ("--trust mail" in dry), "the dry run about the mails: %s", dry)
+    refused(d)
+    if how == "trusted":
+        tampered(d, words)
+    if how == "dies":
+        die(d, words)
+    done = d.holdfast(*words, "--yes").stdout
+    check("done:" in done, "reconcile says: %s", done)
+    check((how == "gone") == ("gone from the queue" in done), "about the queue it says: %s", done)
+    again = d.holdfast(*words, "--yes").stdout
+    check("nothing to do" in again, "a second time: %s", again)
+
+
+def once(folder):
+    seen = {}
+    for file, _, r in read_tar(folder):
+        key = (r.source, r.subject, r.sequence)
+        check(key not in seen, "%s#%d is in %s and in %s", r.subject, r.sequence, seen.get(key), file)
+        seen[key] = file
+    return len(seen)
+
+
+def main():
+    kind, how = sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "trusted"
+    trust = [] if how == "unknown" else ["mail"]
+    with Deployment(kind, sys.argv[1]) as d:
+        story = Story(d)
+        d.start()
+        story.load("before", 200)
+        d.drain()
+        story.load("in-between", 50)  # captured or not, cut or not: as it comes
+        d.stop()
+        copy = Copy(d)
+        d.start()
+        for i in range(3):
+            story.load("after-%d" % i, 100)
+            d.drain()
+        if how == "gone":  # a new archiver deletes from the queue with its first sweep
+            d.end("archiver")
+            d.launch("archiver")
+            d.ready("archiver")
+            story.load("more", 100)
+            d.drain()
+        d.cut()  # an orderly end would record a last word that not every adapter gets
+        archived = once(os.path.join(d.out, "tar"))
+        copy.restore()
+        refused(d)
+        if kind == "services":  # capture goes on meanwhile, and finds again what was archived
+            d.launch("capture")
+            d.ready("capture")
+        reconcile(d, trust, how)
+        if kind == "services":
+            d.end("capture")
+        d.start()
+        story.load("on", 100)
+        d.drain()
+        check(d.holdfast("staging", "check").stdout, "staging check says nothing")
+        status = d.status()
+        check(status["verdict"] == "COMPLETE", "status: %s", status)
+        listed = d.holdfast("incident", "list", "--all").stdout
+        check("restored" in listed, "the restore is not on record: %s", listed)
+        d.cut()
+        total = once(os.path.join(d.out, "tar"))
+        if how == "unknown":
+            rooms = {}
+            for _, _, r in read_tar(os.path.join(d.out, "tar")):
+                rooms.setdefault(r.subject, []).append(r)
+            places = [(room, n, h) for _, room, n, h, _, _ in read_xml(os.path.join(d.out, "xml"))]
+            check(sorted(places) == sorted((name, r.sequence, r.sha) for name in rooms for r in rooms[name]),
+                  "XML and tar differ")
+            found = [r.id for name in rooms for r in rooms[name] if r.source == SOURCE]
+            check(sorted(found) == sorted(json.loads(line)["id"] for line in story.all), "the tar lacks records")
+        else:
+            print(compare_with(story.expected(), Archives(d.out, d.mails())))
+        print("%d records archived when the copy came back, %d in the end, each once" % (archived, total))
+
+
+if __name__ == "__main__":
+    main()
