@@ -20,6 +20,7 @@
 #include "invoke.h"
 #include "mgccomp/check.h"
 #include "mgccomp/incident.h"
+#include "restore.h"
 #include "retention/drain.h"
 #include "sources.h"
 #include "up.h"
@@ -426,6 +427,11 @@ static int cmd_staging_check(struct app_io *io, int argc, char **argv)
     return with_staging(io, argc, argv, staging_check_command);
 }
 
+static int cmd_staging_reconcile(struct app_io *io, int argc, char **argv)
+{
+    return restore_reconcile(io, open_handles(io), argc, argv);
+}
+
 static int cmd_version(struct app_io *io, int argc, char **argv)
 {
     (void)argc;
@@ -518,6 +524,16 @@ static const struct app_command commands[] = {
      cmd_staging_check,
      "Reads every staged record and compares hash, columns, chain, head, positions, ledger and\n"
      "counts, beside whatever runs. Exit 0: consistent; 1: each finding is a line."},
+    {"staging reconcile", "set up", "[--from FOLDER...] --reason TEXT [--trust NAME,...] [--yes]",
+     "after mgccomp was restored from an older copy: learn from the archives what they hold",
+     APP_LOCAL, cmd_staging_reconcile,
+     "Reads every archive that lies beyond mgccomp's ledger, in the folders that the "
+     "configuration\n"
+     "names and in those given, checks it against its manifest, and says what would be done. With\n"
+     "--yes it is done: what the archives hold is not delivered to them again, and what mgccomp\n"
+     "lacks is captured from there. --trust: these adapters, whose archives can't be read here,\n"
+     "had all that the others hold, or they get it again. Nothing else may run that archives.\n"
+     "Exit 0: done, or nothing to do; 1: something is to be done, or it failed."},
     {"store restored", "set up", "--reason TEXT",
      "after the chat store was restored from an older copy: begin a new epoch", APP_LOCAL,
      cmd_store_restored,
