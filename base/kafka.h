@@ -88,9 +88,6 @@ int kafka_consumer_open(struct kafka_consumer **out, const struct kafka_target *
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_message *out,
                         struct err *e);
 void kafka_message_release(struct kafka_message *m);
-/* The asynchronous wake-up of a fetcher that stopped at its prefetch limit: call after each batch
- * that ended by its own limit. */
-void kafka_consumer_nudge(struct kafka_consumer *c);
 /* The next message of the partition is the one at offset. ERR_CONFLICT: it is not assigned now.
  * ERR_RETRY: not done, try again. */
 int kafka_consumer_seek(struct kafka_consumer *c, int32_t partition, int64_t offset, struct err *e);

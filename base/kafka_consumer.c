@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { ASK_AGAIN_MS = 1000, MAX_NUDGES = 8, SEEK_MS = 5000 };
+enum { ASK_AGAIN_MS = 1000, NUDGE_BYTES = 1024 * 1024, MAX_NUDGES = 8, SEEK_MS = 5000 };
 
 struct part {
     int32_t partition;
@@ -21,6 +21,7 @@ struct kafka_consumer {
     rd_kafka_t *rk;
     rd_kafka_queue_t *nudges; /* answers nobody needs */
     int nudging;
+    size_t taken; /* bytes handed out since the last one */
     struct kafka_consumer_events events;
     void *arg;
     char *topic;
@@ -268,6 +269,26 @@ static int message_error(struct kafka_consumer *c, const rd_kafka_message_t *m,
                    rd_kafka_err2str(m->err));
 }
 
+/* At its prefetch limit a broker thread sleeps for up to a second unless it has an answer to read
+ * or a request to send: this is a small request to every broker whose answer nobody waits for.
+ * Whenever the caller has made that much room the thread is made to look. */
+static void nudge(struct kafka_consumer *c)
+{
+    if (c->taken < NUDGE_BYTES)
+        return;
+    c->taken = 0;
+    rd_kafka_event_t *ev = rd_kafka_queue_poll(c->nudges, 0);
+    while (ev) {
+        rd_kafka_event_destroy(ev);
+        c->nudging--;
+        ev = rd_kafka_queue_poll(c->nudges, 0);
+    }
+    if (c->nudging >= MAX_NUDGES)
+        return;
+    rd_kafka_ListConsumerGroups(c->rk, NULL, c->nudges);
+    c->nudging++;
+}
+
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_message *out,
                         struct err *e)
 {
@@ -284,6 +305,8 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_messa
     struct part *part = part_of(c, m->partition);
     if (part)
         part->next = m->offset + 1;
+    c->taken += m->len;
+    nudge(c);
     *out = (struct kafka_message){
         .partition = m->partition,
         .offset = m->offset,
@@ -300,22 +323,6 @@ void kafka_message_release(struct kafka_message *m)
     if (m->handle)
         rd_kafka_message_destroy(m->handle);
     *m = (struct kafka_message){.handle = NULL};
-}
-
-/* At its prefetch limit a broker thread sleeps for up to a second unless it has an answer to read
- * or a request to send: this is a small request to every broker whose answer nobody waits for. */
-void kafka_consumer_nudge(struct kafka_consumer *c)
-{
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(c->nudges, 0);
-    while (ev) {
-        rd_kafka_event_destroy(ev);
-        c->nudging--;
-        ev = rd_kafka_queue_poll(c->nudges, 0);
-    }
-    if (c->nudging >= MAX_NUDGES)
-        return;
-    rd_kafka_ListConsumerGroups(c->rk, NULL, c->nudges);
-    c->nudging++;
 }
 
 int kafka_consumer_seek(struct kafka_consumer *c, int32_t partition, int64_t offset, struct err *e)

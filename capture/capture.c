@@ -15,7 +15,13 @@
 #include <errno.h>
 #include <time.h>
 
-enum { BATCH_RECORDS = 5000, BATCH_BYTES = 4 * 1024 * 1024, POLL_MS = 200, HOLD_S = 10 };
+enum {
+    BATCH_RECORDS = 5000,
+    BATCH_BYTES = 4 * 1024 * 1024,
+    POLL_MS = 200,
+    BUSY_MS = 5,
+    HOLD_S = 10
+};
 
 static int assigned(void *arg, struct staging_position *positions, size_t n, struct err *e)
 {
@@ -35,6 +41,7 @@ static void revoked(void *arg, const int32_t *parts, size_t n)
     capture_write_wait(c);
     positions_drop(&c->positions, parts, n);
     c->failing = false;
+    capture_batch_clear(c->loads[c->turn].decoded); /* its items may have moved */
     capture_writer_forget(c->writer);
     log_event(LOG_INFO, "capture.revoked", "partitions=%zu", n);
 }
@@ -63,15 +70,10 @@ static int open_both(struct capture *c, struct err *e)
     return rc;
 }
 
-static void drop_loads(struct capture *c)
-{
-    for (size_t i = 0; i < 2; i++)
-        source_batch_clear(&c->loads[i].read);
-}
-
 void capture_reopen(struct capture *c)
 {
-    drop_loads(c);
+    for (size_t i = 0; i < 2; i++)
+        load_drop(&c->loads[i]);
     source_close(c->source);
     c->source = NULL;
     c->positions.n = 0;
@@ -81,19 +83,25 @@ void capture_reopen(struct capture *c)
         capture_writer_forget(c->writer);
 }
 
-/* Reads and decodes while the batch before is being written. False: there was trouble, and l is
- * empty. */
+/* Reads and decodes while the batch before is being written, which makes batches the larger the
+ * more waits. False: there was trouble. */
 static bool read_load(struct capture *c, struct load *l)
 {
     struct err e = {0};
     struct err why = {0};
-    int rc = source_poll(c->source, &l->read, c->o.batch_bytes, POLL_MS, &e);
-    int decoded = capture_decode(l->decoded, l->read.items, l->read.n, &why);
+    int64_t ms = POLL_MS;
+    int rc = 0;
+    int decoded = 0;
+    do {
+        rc = source_poll(c->source, &l->read, ms, &e);
+        decoded = capture_decode(l->decoded, l->read.items, l->read.n, &why);
+        ms = BUSY_MS;
+    } while (rc == 0 && decoded == 0 && !source_batch_full(&l->read) && capture_writes(c));
     bool well = capture_write_finish(c);
     if (well && decoded < 0)
         capture_write_failed(c, decoded, &why);
     if (!well || decoded < 0)
-        source_batch_clear(&l->read);
+        load_drop(l);
     if (rc < 0)
         capture_poll_failed(c, rc, &e);
     return well && decoded == 0 && rc == 0;
@@ -157,7 +165,7 @@ static int make_loads(struct capture *c, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < 2; i++) {
-        rc = source_batch_init(&c->loads[i].read, c->o.batch_records, e);
+        rc = source_batch_init(&c->loads[i].read, c->o.batch_records, c->o.batch_bytes, e);
         if (rc == 0)
             rc = capture_batch_new(&c->loads[i].decoded, e);
     }

@@ -17,7 +17,8 @@ struct load {
     struct capture_batch *decoded;
 };
 
-/* capture_writing.c */
+void load_drop(struct load *l); /* empties it; capture_writing.c */
+
 struct writing {
     pthread_t thread;
     bool started;
@@ -71,6 +72,7 @@ void capture_follow_pause(struct capture *c);
 int capture_writing_start(struct capture *c, struct err *e);
 void capture_writing_end(struct capture *c); /* after the batch in hand; NULL thread: harmless */
 void capture_write_begin(struct capture *c, struct load *l); /* none is in hand */
+bool capture_writes(struct capture *c);                      /* it is not written yet */
 void capture_write_wait(struct capture *c);                  /* none is in hand, or it is written */
 /* Waits. False: the batch in hand was not written, and what was read behind it is void. */
 bool capture_write_finish(struct capture *c);

@@ -6,6 +6,12 @@
 #include "base/log.h"
 #include "capture/capture_inside.h"
 
+void load_drop(struct load *l)
+{
+    source_batch_clear(&l->read);
+    capture_batch_clear(l->decoded);
+}
+
 static void told(struct capture *c, const struct capture_outcome *out)
 {
     capture_count(c, out);
@@ -81,6 +87,15 @@ void capture_write_begin(struct capture *c, struct load *l)
     (void)pthread_mutex_unlock(&w->lock);
 }
 
+bool capture_writes(struct capture *c)
+{
+    struct writing *w = &c->writing;
+    (void)pthread_mutex_lock(&w->lock);
+    bool busy = w->load && !w->written;
+    (void)pthread_mutex_unlock(&w->lock);
+    return busy;
+}
+
 void capture_write_wait(struct capture *c)
 {
     struct writing *w = &c->writing;
@@ -95,11 +110,12 @@ bool capture_write_finish(struct capture *c)
     struct writing *w = &c->writing;
     capture_write_wait(c);
     (void)pthread_mutex_lock(&w->lock);
-    bool any = w->load != NULL;
+    struct load *l = w->load;
     w->load = NULL;
     (void)pthread_mutex_unlock(&w->lock);
-    if (!any)
+    if (!l)
         return true;
+    load_drop(l);
     if (w->rc < 0) {
         capture_write_failed(c, w->rc, &w->e);
         return false;

@@ -23,13 +23,18 @@ const struct source_fault *source_fault(const struct source *s)
     return &s->fault;
 }
 
-int source_batch_init(struct source_batch *b, size_t max, struct err *e)
+int source_batch_init(struct source_batch *b, size_t max, size_t max_bytes, struct err *e)
 {
-    *b = (struct source_batch){.max = max};
+    *b = (struct source_batch){.max = max, .max_bytes = max_bytes};
     arena_init(&b->rows, ROWS_KEEP);
     b->items = calloc(max, sizeof *b->items);
     b->messages = calloc(max, sizeof *b->messages);
     return b->items && b->messages ? 0 : err_memory(e, "reading the queue");
+}
+
+bool source_batch_full(const struct source_batch *b)
+{
+    return b->n == b->max || b->bytes >= b->max_bytes;
 }
 
 void source_batch_clear(struct source_batch *b)
@@ -38,6 +43,7 @@ void source_batch_clear(struct source_batch *b)
         kafka_message_release(&b->messages[i]);
     arena_reset(&b->rows);
     b->n = 0;
+    b->bytes = 0;
 }
 
 void source_batch_done(struct source_batch *b)
@@ -49,11 +55,9 @@ void source_batch_done(struct source_batch *b)
     *b = (struct source_batch){0};
 }
 
-int source_poll(struct source *s, struct source_batch *b, size_t max_bytes, int64_t ms,
-                struct err *e)
+int source_poll(struct source *s, struct source_batch *b, int64_t ms, struct err *e)
 {
-    source_batch_clear(b);
-    return s->driver->poll(s, b, max_bytes, ms, e);
+    return source_batch_full(b) ? 0 : s->driver->poll(s, b, ms, e);
 }
 
 int source_seek(struct source *s, const struct staging_position *position, struct err *e)

@@ -45,20 +45,22 @@ const struct source_fault *source_fault(const struct source *s);
 struct source_batch {
     struct capture_item *items; /* n of them, room for max */
     size_t n, max;
+    size_t bytes, max_bytes; /* of their records; about */
     /* What the items' bytes lie in: */
     struct kafka_message *messages;
     struct arena rows;
 };
-int source_batch_init(struct source_batch *b, size_t max, struct err *e);
+int source_batch_init(struct source_batch *b, size_t max, size_t max_bytes, struct err *e);
+bool source_batch_full(const struct source_batch *b);
 void source_batch_clear(struct source_batch *b); /* its items are no longer valid */
 void source_batch_done(struct source_batch *b);  /* zeroed or half-made: harmless */
 
-/* Clears b and collects up to b->max items and about max_bytes, waiting up to ms for the first one;
- * b->n may be 0. ERR_FAULT: the log is not the one captured before (part and
- * offsets in the text and in source_fault); told once, the partition delivers nothing from then
- * on, the others do. ERR_RETRY: the queue can't be reached. */
-int source_poll(struct source *s, struct source_batch *b, size_t max_bytes, int64_t ms,
-                struct err *e);
+/* Adds what there is to b until it is full, waiting up to ms for the first item; there may be none.
+ * `revoked`, when it is called by this, has taken items of those partitions out of b. ERR_FAULT:
+ * the log is not the one captured before (part and offsets in the text and in source_fault); told
+ * once, with b empty; the partition delivers nothing from then on, the others do. ERR_RETRY: the
+ * queue can't be reached. After any error what is in b is good. */
+int source_poll(struct source *s, struct source_batch *b, int64_t ms, struct err *e);
 /* Reads on from that position: after a lost compare-and-swap or a failed write. */
 int source_seek(struct source *s, const struct staging_position *position, struct err *e);
 /* False when the partition stands still, or is not assigned. */

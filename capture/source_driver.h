@@ -7,8 +7,7 @@
 
 struct source_driver {
     const char *name;
-    int (*poll)(struct source *s, struct source_batch *b, size_t max_bytes, int64_t ms,
-                struct err *e); /* b is clear */
+    int (*poll)(struct source *s, struct source_batch *b, int64_t ms, struct err *e);
     int (*seek)(struct source *s, const struct staging_position *position, struct err *e);
     int (*pause)(struct source *s, bool paused, struct err *e);
     bool (*reads)(const struct source *s, int32_t part);

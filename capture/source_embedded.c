@@ -59,22 +59,24 @@ static int copy_row(void *arg, const struct store_row *row, struct err *e)
     if (!arena_copy(&c->b->rows, row->raw, &item->raw))
         return err_memory(e, "reading the store");
     c->b->n++;
+    c->b->bytes += row->raw.n;
     return 0;
 }
 
 static int read_page(struct embedded *s, struct source_batch *b, size_t max, size_t max_bytes,
                      struct err *e)
 {
+    const size_t before = b->n;
     struct copying c = {.s = s, .b = b, .now_us = clock_wall_us()};
-    source_batch_clear(b);
     int rc = store_read_from(s->store, s->at.pos - s->at.shift, max, max_bytes, copy_row, &c, e);
-    if (rc < 0) {
-        source_batch_clear(b);
-        return rc;
-    }
-    if (b->n > 0)
+    if (b->n > before)
         s->at.pos = b->items[b->n - 1].pos + 1;
-    return 0;
+    return rc;
+}
+
+static int read_on(struct embedded *s, struct source_batch *b, struct err *e)
+{
+    return read_page(s, b, b->max - b->n, b->max_bytes - b->bytes, e);
 }
 
 /* The last captured record must still be where it was. */
@@ -87,12 +89,12 @@ static int compare_last(struct embedded *s, struct source_batch *b, struct err *
     s->at.pos = pos - 1;
     int rc = read_page(s, b, 1, 1, e);
     s->at.pos = pos;
-    if (rc < 0)
-        return rc;
-    bool there = b->n == 1 && b->items[0].pos == pos - 1;
+    bool there = rc == 0 && b->n == 1 && b->items[0].pos == pos - 1;
     if (there)
         sha256(b->items[0].raw.p, b->items[0].raw.n, hash);
     source_batch_clear(b);
+    if (rc < 0)
+        return rc;
     if (there && memcmp(hash, s->at.hash, SHA256_SIZE) == 0)
         return 0;
     s->dead = true;
@@ -103,7 +105,7 @@ static int compare_last(struct embedded *s, struct source_batch *b, struct err *
                    pos - 1, there ? "another record" : "no record");
 }
 
-/* b: for the record that is compared; left empty. */
+/* b: empty, for the record that is compared; left so. */
 static int assign(struct embedded *s, struct source_batch *b, struct err *e)
 {
     struct staging_position at = {.part = 0};
@@ -128,10 +130,10 @@ static void wait_for_commit(const struct embedded *s, int64_t ms)
         (void)wake_wait(s->committed, 0);
 }
 
-static int embedded_poll(struct source *base, struct source_batch *b, size_t max_bytes, int64_t ms,
-                         struct err *e)
+static int embedded_poll(struct source *base, struct source_batch *b, int64_t ms, struct err *e)
 {
     struct embedded *s = (struct embedded *)base;
+    const size_t before = b->n;
     if (s->paused || s->dead) {
         wait_for_commit(s, ms);
         return 0;
@@ -144,10 +146,10 @@ static int embedded_poll(struct source *base, struct source_batch *b, size_t max
     if (rc == 0)
         rc = assign(s, b, e);
     if (rc == 0)
-        rc = read_page(s, b, b->max, max_bytes, e);
-    if (rc == 0 && b->n == 0) {
+        rc = read_on(s, b, e);
+    if (rc == 0 && b->n == before) {
         wait_for_commit(s, ms);
-        rc = read_page(s, b, b->max, max_bytes, e);
+        rc = read_on(s, b, e);
     }
     return rc;
 }

@@ -150,6 +150,7 @@ static void revoked(void *arg, const int32_t *parts, size_t n)
     size_t kept = 0;
     for (size_t i = 0; b && i < b->n; i++) {
         if (among(b->messages[i].partition, parts, n)) {
+            b->bytes -= b->items[i].raw.n;
             kafka_message_release(&b->messages[i]);
             continue;
         }
@@ -177,6 +178,7 @@ static void collect(struct kafka *s, struct source_batch *b, struct kafka_messag
                                            .queued_us = m->queued_us,
                                            .raw = m->value};
     b->n++;
+    b->bytes += m->value.n;
 }
 
 /* Told once what was collected before it is out. */
@@ -211,28 +213,24 @@ static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct 
     return rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static int fill(struct kafka *s, struct source_batch *b, size_t max_bytes, int64_t ms,
-                struct err *e)
+static int fill(struct kafka *s, struct source_batch *b, int64_t ms, struct err *e)
 {
-    size_t bytes = 0;
-    for (size_t polled = 0; polled < b->max && bytes < max_bytes; polled++) {
+    const size_t before = b->n;
+    while (!source_batch_full(b)) {
         struct kafka_message m = {0};
-        int rc = kafka_consumer_poll(s->consumer, b->n ? 0 : ms, &m, e);
+        int rc = kafka_consumer_poll(s->consumer, b->n > before ? 0 : ms, &m, e);
         if (rc < 0)
             return ended(s, rc, &m, e);
-        bytes += m.value.n;
         collect(s, b, &m);
     }
-    kafka_consumer_nudge(s->consumer);
     return 0;
 }
 
-static int kafka_poll(struct source *base, struct source_batch *b, size_t max_bytes, int64_t ms,
-                      struct err *e)
+static int kafka_poll(struct source *base, struct source_batch *b, int64_t ms, struct err *e)
 {
     struct kafka *s = (struct kafka *)base;
     s->filling = b;
-    int rc = fill(s, b, max_bytes, ms, e);
+    int rc = fill(s, b, ms, e);
     s->filling = NULL;
     return rc;
 }

@@ -32,16 +32,22 @@ void capture_batch_free(struct capture_batch *b)
     free(b);
 }
 
+void capture_batch_clear(struct capture_batch *b)
+{
+    arena_reset(&b->texts);
+    b->n = 0;
+}
+
 static int grow(struct capture_batch *b, size_t n, struct err *e)
 {
     if (n <= b->room)
         return 0;
-    free(b->staged);
-    b->room = 0;
-    b->staged = calloc(n, sizeof *b->staged);
-    if (!b->staged)
+    size_t room = n < 2 * b->room ? 2 * b->room : n;
+    struct staged *more = realloc(b->staged, room * sizeof *more);
+    if (!more)
         return err_memory(e, "decoding a batch");
-    b->room = n;
+    b->staged = more;
+    b->room = room;
     return 0;
 }
 
@@ -107,17 +113,11 @@ static int decode_one(struct capture_batch *b, struct staged *s, struct err *e)
 int capture_decode(struct capture_batch *b, const struct capture_item *items, size_t n,
                    struct err *e)
 {
-    arena_reset(&b->texts);
-    b->n = 0;
     int rc = grow(b, n, e);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < n; i++) {
-        b->staged[i] = (struct staged){.item = &items[i]};
-        rc = decode_one(b, &b->staged[i], e);
-        if (rc < 0)
-            return rc;
+    while (rc == 0 && b->n < n) {
+        b->staged[b->n] = (struct staged){.item = &items[b->n]};
+        rc = decode_one(b, &b->staged[b->n], e);
+        b->n += rc == 0;
     }
-    b->n = n;
-    return 0;
+    return rc;
 }

@@ -22,7 +22,9 @@ struct capture_item {
 struct capture_batch;
 int capture_batch_new(struct capture_batch **out, struct err *e);
 void capture_batch_free(struct capture_batch *b); /* NULL allowed */
-/* What b held is forgotten. The items and their bytes must stay until b is written. */
+void capture_batch_clear(struct capture_batch *b);
+/* Decodes those of the n items that b does not hold yet. Items and their bytes must stay where they
+ * are until b is written or cleared. */
 int capture_decode(struct capture_batch *b, const struct capture_item *items, size_t n,
                    struct err *e);
 

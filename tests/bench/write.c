@@ -46,6 +46,7 @@ static double ours(const char *url, size_t records, struct bench_batch *b)
     for (size_t done = 0; done < records; done += b->n) {
         struct capture_outcome out = {0};
         bench_batch_next(b);
+        capture_batch_clear(decoded);
         bench_ok(capture_decode(decoded, b->items, b->n, &e), &e, "record");
         double began = now_s(CLOCK_MONOTONIC);
         bench_ok(capture_write(w, decoded, &at, 1, &out, &e), &e, "capture");

@@ -71,8 +71,8 @@ static int set_up(void **state)
     struct fixture *f = *state;
     bool kafka = f->kafka;
     *f = (struct fixture){.kafka = kafka};
-    ok(source_batch_init(&f->got, ITEMS, &f->e), &f->e);
-    ok(source_batch_init(&f->few, 7, &f->e), &f->e);
+    ok(source_batch_init(&f->got, ITEMS, 1 << 20, &f->e), &f->e);
+    ok(source_batch_init(&f->few, 7, 1 << 20, &f->e), &f->e);
     queue_make(&f->q, kafka, scratch, 1);
     reopen(f);
     return 0;
@@ -88,6 +88,12 @@ static int tear_down(void **state)
     return 0;
 }
 
+static int poll_anew(struct fixture *f)
+{
+    source_batch_clear(&f->got);
+    return source_poll(f->s, &f->got, 100, &f->e);
+}
+
 static void captured(struct fixture *f, const struct capture_item *last)
 {
     f->at.pos = last->pos + 1;
@@ -101,7 +107,7 @@ static int64_t take(struct fixture *f, int64_t n)
     int64_t until = clock_mono_ms() + PATIENCE_MS;
     int64_t got = 0;
     while (got < n && clock_mono_ms() < until) {
-        int rc = source_poll(f->s, &f->got, 1 << 20, 100, &f->e);
+        int rc = poll_anew(f);
         size_t came = f->got.n;
         if (rc == ERR_RETRY)
             continue;
@@ -122,7 +128,7 @@ static void expect_fault(struct fixture *f)
     int rc = 0;
     while (rc != ERR_FAULT) {
         assert_true(clock_mono_ms() < until);
-        rc = source_poll(f->s, &f->got, 1 << 20, 100, &f->e);
+        rc = poll_anew(f);
         assert_int_equal(f->got.n, 0);
     }
 }
@@ -130,7 +136,7 @@ static void expect_fault(struct fixture *f)
 static void expect_silence(struct fixture *f)
 {
     for (int i = 0; i < 5; i++) {
-        int rc = source_poll(f->s, &f->got, 1 << 20, 100, &f->e);
+        int rc = poll_anew(f);
         assert_true(rc == 0 || rc == ERR_RETRY);
         assert_int_equal(f->got.n, 0);
     }
@@ -166,7 +172,7 @@ static void batches_keep_their_limits(void **state)
     queue_posts(&f->q, 50, 1);
     int64_t until = clock_mono_ms() + PATIENCE_MS;
     while (f->few.n == 0 && clock_mono_ms() < until)
-        (void)source_poll(f->s, &f->few, 1 << 20, 100, &f->e);
+        (void)source_poll(f->s, &f->few, 100, &f->e);
     assert_in_range(f->few.n, 1, 7);
     /* The other batch leaves the first one alone. */
     int64_t first = f->few.items[0].pos;
@@ -174,12 +180,32 @@ static void batches_keep_their_limits(void **state)
     uint8_t before[SHA256_SIZE];
     uint8_t after[SHA256_SIZE];
     sha256(raw.p, raw.n, before);
+    f->got.max_bytes = 1;
     while (f->got.n == 0 && clock_mono_ms() < until)
-        (void)source_poll(f->s, &f->got, 1, 100, &f->e);
+        (void)source_poll(f->s, &f->got, 100, &f->e);
     assert_int_equal(f->got.n, 1); /* the byte limit ends a batch behind the item that reaches it */
+    assert_true(source_batch_full(&f->got));
     assert_int_equal(f->got.items[0].pos, first + (int64_t)f->few.n);
     sha256(raw.p, raw.n, after);
     assert_memory_equal(before, after, SHA256_SIZE);
+}
+
+/* What waits is added behind what is there; a full batch is left as it is. */
+static void a_batch_is_added_to(void **state)
+{
+    struct fixture *f = *state;
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    for (int64_t n = 3; n <= 9; n += 3) {
+        queue_posts(&f->q, 3, 1);
+        while (f->few.n < (size_t)(n < 7 ? n : 7) && clock_mono_ms() < until)
+            ok(source_poll(f->s, &f->few, 100, &f->e), &f->e);
+    }
+    assert_int_equal(f->few.n, 7);
+    for (size_t i = 1; i < 7; i++)
+        assert_int_equal(f->few.items[i].pos, f->few.items[0].pos + (int64_t)i);
+    ok(source_poll(f->s, &f->few, 100, &f->e), &f->e);
+    assert_int_equal(f->few.n, 7);
+    assert_int_equal(take(f, 2), 2);
 }
 
 static void a_seek_repeats(void **state)
@@ -240,7 +266,7 @@ static void a_database_that_is_away_is_asked_again(void **state)
     int64_t until = clock_mono_ms() + PATIENCE_MS;
     while (f->asked < 2) {
         assert_true(clock_mono_ms() < until);
-        (void)source_poll(f->s, &f->got, 1 << 20, 100, &f->e);
+        (void)poll_anew(f);
         assert_int_equal(f->got.n, 0);
     }
     f->database_away = false;
@@ -290,8 +316,8 @@ static void what_is_deleted_before_it_was_captured_is_named(void **state)
 #define CASES(fixture)                                                                             \
     CASE(records_come_in_order_and_once, fixture),                                                 \
         CASE(a_restart_goes_on_where_the_database_stands, fixture),                                \
-        CASE(batches_keep_their_limits, fixture), CASE(a_seek_repeats, fixture),                   \
-        CASE(a_paused_source_is_silent, fixture),                                                  \
+        CASE(a_batch_is_added_to, fixture), CASE(batches_keep_their_limits, fixture),              \
+        CASE(a_seek_repeats, fixture), CASE(a_paused_source_is_silent, fixture),                   \
         CASE(another_log_is_recognised_at_start, fixture),                                         \
         CASE(a_shorter_log_is_recognised_at_start, fixture),                                       \
         CASE(a_database_that_is_away_is_asked_again, fixture)

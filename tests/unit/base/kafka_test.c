@@ -308,7 +308,6 @@ static void what_goes_in_comes_out_in_order(void **state)
     fill("flow", 5000);
     taker_open(&t, "flow");
     take_until(&t, 2000);
-    kafka_consumer_nudge(t.c);
     take_until(&t, 5000);
     assert_int_equal(mine(&t), 4);
     assert_int_equal(t.assigns, 1);
