@@ -35,18 +35,20 @@ static pthread_t spared;
 static _Atomic uint32_t dice[FAULT_KINDS];
 
 /* The same throws in each run, as far as the threads allow. */
-static bool thrown(enum fault_kind kind)
+static bool thrown(enum fault_kind kind, uint32_t weight)
 {
     if (!one_in || pthread_equal(pthread_self(), spared))
         return false;
     uint32_t n = atomic_fetch_add(&dice[kind], 1) * UINT32_C(2654435761);
-    uint32_t weight = kind == FAULT_MEMORY ? 100 : kind == FAULT_LINK ? 4 : 1;
     return ((n ^ n >> 15) * UINT32_C(2246822519) >> 8) % (one_in * weight) == 0;
 }
 
-static bool due(enum fault_kind kind)
+/* Rows and allocations are many: each of them fails so much more rarely. */
+enum { STATEMENT = 1, LINK = 4, ROW = 50, ALLOCATION = 100 };
+
+static bool due(enum fault_kind kind, uint32_t weight)
 {
-    return (armed == kind && left-- == 0) || thrown(kind);
+    return (armed == kind && left-- == 0) || thrown(kind, weight);
 }
 
 void faults_often(unsigned n)
@@ -57,25 +59,25 @@ void faults_often(unsigned n)
 
 void *__wrap_malloc(size_t n)
 {
-    return due(FAULT_MEMORY) ? NULL : __real_malloc(n);
+    return due(FAULT_MEMORY, ALLOCATION) ? NULL : __real_malloc(n);
 }
 
 void *__wrap_calloc(size_t count, size_t n)
 {
-    return due(FAULT_MEMORY) ? NULL : __real_calloc(count, n);
+    return due(FAULT_MEMORY, ALLOCATION) ? NULL : __real_calloc(count, n);
 }
 
 void *__wrap_realloc(void *old, size_t n)
 {
-    return due(FAULT_MEMORY) ? NULL : __real_realloc(old, n);
+    return due(FAULT_MEMORY, ALLOCATION) ? NULL : __real_realloc(old, n);
 }
 
 /* 0, or the fault. */
-static int met(struct db *db, struct err *e)
+static int met(struct db *db, uint32_t weight, struct err *e)
 {
-    if (due(FAULT_STATEMENT))
+    if (due(FAULT_STATEMENT, weight))
         return err_set(e, ERR_RETRY, "%s: refused by the test", db->name);
-    if (!due(FAULT_LINK))
+    if (!due(FAULT_LINK, LINK * weight))
         return 0;
     db->broken = true;
     return err_set(e, ERR_RETRY, "%s: connection broken by the test", db->name);
@@ -83,16 +85,16 @@ static int met(struct db *db, struct err *e)
 
 static int script(struct db *db, const char *sql, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->script(db, sql, e);
 }
 
 static int commit(struct db *db, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     if (rc == 0)
         rc = real[db->kind]->commit(db, e);
-    if (rc < 0 || !due(FAULT_ANSWER))
+    if (rc < 0 || !due(FAULT_ANSWER, LINK))
         return rc;
     db->broken = true;
     return err_set(e, ERR_DOUBT, "%s: answer lost by the test", db->name);
@@ -101,51 +103,51 @@ static int commit(struct db *db, struct err *e)
 static int run(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
                int64_t *changed, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->run(db, st, args, n, changed, e);
 }
 
 static int run_all(struct db *db, const char *sql, const struct db_lists *lists, int64_t *changed,
                    struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->run_all(db, sql, lists, changed, e);
 }
 
 static int query_all(struct db *db, const char *sql, const struct db_lists *lists, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->query_all(db, sql, lists, e);
 }
 
 static int query(struct db *db, struct db_statement *st, const struct db_value *args, size_t n,
                  struct db_rows *r, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->query(db, st, args, n, r, e);
 }
 
 static int next(struct db_rows *r, struct err *e)
 {
-    int rc = met(r->db, e);
+    int rc = met(r->db, ROW, e);
     return rc < 0 ? rc : real[r->db->kind]->next(r, e);
 }
 
 static int copy_begin(struct db_copy *c, const char *table, const char *columns, struct err *e)
 {
-    int rc = met(c->db, e);
+    int rc = met(c->db, STATEMENT, e);
     return rc < 0 ? rc : real[c->db->kind]->copy_begin(c, table, columns, e);
 }
 
 static int copy_row(struct db_copy *c, const struct db_value *values, struct err *e)
 {
-    int rc = met(c->db, e);
+    int rc = met(c->db, ROW, e);
     return rc < 0 ? rc : real[c->db->kind]->copy_row(c, values, e);
 }
 
 static int copy_end(struct db_copy *c, struct err *e)
 {
-    int rc = met(c->db, e);
+    int rc = met(c->db, STATEMENT, e);
     if (rc == 0)
         return real[c->db->kind]->copy_end(c, e);
     real[c->db->kind]->copy_abort(c);
@@ -154,19 +156,19 @@ static int copy_end(struct db_copy *c, struct err *e)
 
 static int lock(struct db *db, int64_t key, const char *name, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->lock(db, key, name, e);
 }
 
 static int now_us(struct db *db, int64_t *us, struct err *e)
 {
-    int rc = met(db, e);
+    int rc = met(db, STATEMENT, e);
     return rc < 0 ? rc : real[db->kind]->now_us(db, us, e);
 }
 
 int __wrap_db_open(struct db **out, const char *url, int flags, struct err *e)
 {
-    if (due(FAULT_STATEMENT) || due(FAULT_LINK))
+    if (due(FAULT_STATEMENT, STATEMENT) || due(FAULT_LINK, LINK))
         return err_set(e, ERR_RETRY, "database not opened by the test");
     int rc = __real_db_open(out, url, flags, e);
     if (rc < 0)

@@ -24,9 +24,8 @@ void faults_arm(enum fault_kind kind, long n);
 /* Ends that. True: it came to that. */
 bool faults_met(void);
 
-/* Until the program's end, in all threads but the calling one: one in so many statements and
- * commits' answers fails, one in four times as many breaks the connection, and one in a hundred
- * times as many allocations gets nothing. */
+/* Until the program's end, in all threads but the calling one, one in so many statements fails;
+ * rows, commits' answers, connections and allocations do so more rarely. */
 void faults_often(unsigned one_in);
 
 /* Runs the step with its n-th thing failing, for each n until none is left that could fail, and so
