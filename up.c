@@ -39,6 +39,19 @@ struct wiring {
     char program[SETTINGS_PATH];
 };
 
+/* In services the chat server may make its key after capture has started. */
+static const struct totals_source *sources_now(void *wiring, size_t *n)
+{
+    struct wiring *w = wiring;
+    struct sources found;
+
+    if (!w->sources.has_key && sources_load(&found, w->h->settings, false, NULL) == 0 &&
+        found.has_key)
+        w->sources = found;
+    *n = w->sources.n;
+    return w->sources.list;
+}
+
 static int start_capture(struct wiring *w, struct err *e)
 {
     struct handles *h = w->h;
@@ -54,8 +67,8 @@ static int start_capture(struct wiring *w, struct err *e)
         .batch_records = (size_t)h->settings->batch_records,
         .batch_bytes = (size_t)h->settings->batch_bytes,
         .captured = &w->captured,
-        .sources = w->sources.list,
-        .source_count = w->sources.n,
+        .sources = sources_now,
+        .sources_arg = w,
         .embedded = h->settings->services ? NULL : &w->embedded,
         .kafka = h->settings->services ? &h->settings->kafka : NULL,
     };

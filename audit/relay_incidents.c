@@ -32,8 +32,6 @@ static int tell_change(void *arg, const struct store_log_change *c, struct err *
                                .kind = INCIDENT_LOG_CHANGED,
                                .source = c->source,
                                .part = c->part,
-                               .first = c->after,
-                               .last = c->before,
                                .opened_us = c->opened_us,
                                .closed_us = c->closed_us,
                                .closed_how = SLICE("the store sent again what capture lacked"),

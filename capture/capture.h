@@ -12,9 +12,10 @@ struct capture_options {
     size_t batch_records;  /* 0: 5,000 */
     size_t batch_bytes;    /* 0: 4 MiB */
     struct wake *captured; /* rung after each commit (archiver); may be NULL */
-    /* Whose control totals are expected; lives as long as the service. */
-    const struct totals_source *sources;
-    size_t source_count;
+    /* Whose control totals are expected; asked for every second by capture's thread, valid until
+     * the next call. May be NULL: nobody's. */
+    const struct totals_source *(*sources)(void *arg, size_t *n);
+    void *sources_arg;
     /* Exactly one of the two: */
     const struct source_embedded_options *embedded;
     const struct kafka_target *kafka;

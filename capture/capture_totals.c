@@ -26,8 +26,10 @@ void capture_totals(struct capture *c, const struct source_batch *b)
     if (c->away || now_ms < c->totals_ms + LOOK_MS)
         return;
     c->totals_ms = now_ms;
-    const struct totals_check check = {.sources = c->o.sources,
-                                       .n = c->o.source_count,
+    size_t n = 0;
+    const struct totals_source *sources = c->o.sources ? c->o.sources(c->o.sources_arg, &n) : NULL;
+    const struct totals_check check = {.sources = sources,
+                                       .n = n,
                                        .now_us = clock_wall_us(),
                                        .since_us = c->since_us,
                                        .patience_ms = PATIENCE_MS,

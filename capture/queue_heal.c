@@ -236,16 +236,22 @@ static int heal(struct healing *h, struct app_io *io, int64_t ms, struct err *e)
 
 /* ---- telling ---- */
 
-static int report(const struct healing *h, struct app_io *io, int64_t gaps, int64_t parked)
+/* What was open at the beginning. */
+struct found {
+    int64_t gaps, logs, parked;
+};
+
+static int report(const struct healing *h, struct app_io *io, const struct found *f)
 {
     const struct heal_work *w = &h->work;
     int64_t left = parked_where(h, true) + parked_where(h, false);
     bool well = w->gaps + w->elsewhere + w->logs + h->changes + left == 0;
     (void)fprintf(io->out, "%s\n", well ? "nothing is missed" : "something is still missed");
-    if (gaps > w->gaps || parked > left)
+    if (f->gaps > w->gaps || f->logs > w->logs || f->parked > left)
         (void)fprintf(io->out,
-                      "  gaps closed: %" PRId64 ", refused records that got through: %" PRId64 "\n",
-                      gaps - w->gaps, parked - left);
+                      "  gaps closed: %" PRId64 ", changed logs: %" PRId64
+                      ", refused records that got through: %" PRId64 "\n",
+                      f->gaps - w->gaps, f->logs - w->logs, f->parked - left);
     if (w->gaps > w->waiting)
         (void)fprintf(io->out, "  %" PRId64 " gaps stand: their store has not what is missing\n",
                       w->gaps - w->waiting);
@@ -288,9 +294,8 @@ int queue_heal_command(struct app_io *io, const struct queue_heal_input *in, int
         rc = store_streams(in->store, take_stream, h, &e);
     if (rc == 0)
         rc = look(h, &e);
-    int64_t gaps = h->work.gaps;
-    int64_t parked = parked_where(h, false);
-    if (rc == 0 && (gaps > 0 || waits(h)))
+    const struct found f = {h->work.gaps, h->work.logs, parked_where(h, false)};
+    if (rc == 0 && (f.gaps > 0 || waits(h)))
         rc = heal(h, io, ms, &e);
-    return rc < 0 ? app_fail(io, &e) : report(h, io, gaps, parked);
+    return rc < 0 ? app_fail(io, &e) : report(h, io, &f);
 }

@@ -42,7 +42,8 @@ void incident_put_place(struct buf *b, const struct incident *i)
     if (i->part < 0)
         return;
     buf_format(b, "%spartition %" PRId64, b->n > start ? ", " : "", i->part);
-    put_range(b, " position ", i);
+    if (!i->elsewhere) /* of a changed log the detail says it */
+        put_range(b, " position ", i);
 }
 
 void incident_put_time(struct buf *b, int64_t us)

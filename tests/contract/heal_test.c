@@ -379,10 +379,12 @@ static void a_gap_is_asked_for(void **state)
     for (int i = 0; i < 5; i++)
         add(p);
     OK(db_open(&db, p->store, 0, &e));
-    /* One room's first five count as confirmed though the queue never had them; one record of
-     * another room is in no store any more. */
+    /* One room's first five count as confirmed though the queue never had them, the third as
+     * refused; one record of another room is in no store any more. */
     OK(db_script(db,
                  "UPDATE chat.stream SET relayed = 5 WHERE subject = 'r:1';"
+                 "INSERT INTO chat.parked SELECT id, 3, 1, 'refused' FROM chat.stream"
+                 " WHERE subject = 'r:1';"
                  "DELETE FROM chat.record WHERE sequence = 7 AND stream ="
                  " (SELECT id FROM chat.stream WHERE subject = 'r:2')",
                  &e));
@@ -394,6 +396,12 @@ static void a_gap_is_asked_for(void **state)
              "SELECT count(*) FROM incident WHERE closed_us IS NULL AND kind = 'gap' AND first = 7"
              " AND last = 7 AND subject = 'r:2' AND answer = 'the store does not hold it'",
              1);
+    int64_t parked = 0;
+    OK(db_int(db,
+              "SELECT count(*) FROM chat.parked WHERE stream ="
+              " (SELECT id FROM chat.stream WHERE subject = 'r:1')",
+              DB_NO_ARGS, -1, &parked, &e));
+    assert_int_equal(parked, 0); /* the queue took it */
 }
 
 static void copy(const char *from, const char *to)

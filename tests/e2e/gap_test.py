@@ -166,6 +166,7 @@ def lose_between(d):
 def main():
     with Deployment("services", sys.argv[1]) as d:
         d.start()
+        await_true("the chat server's totals are believed", lambda: d.status()["sources"])
         leave_out(d)
         stand(d)
         send_late(d)
