@@ -83,7 +83,7 @@ static int take_section(struct loading *l, struct slice title)
     if (!own)
         own = &l->out->list[l->out->n++];
     own->name = name;
-    own->cadence_ms = cadence;
+    own->cadence_ms = has_key ? 0 : cadence;
     if (key.p && !hex_decode(key, own->public_key, sizeof own->public_key))
         return err_set(l->e, ERR_CONFIG, "[%s] public-key is not 64 hexadecimal digits", section);
     if (has_key)
@@ -176,14 +176,23 @@ static void put_time(struct buf *b, const char *key, int64_t us)
     json_put_string(b, key, slice_of(text));
 }
 
+/* What ingest signs comes with each input, when somebody gives one. */
+static void print_cadence(FILE *f, int64_t ms)
+{
+    if (ms)
+        (void)fprintf(f, "  cadence = %llds\n", (long long)(ms / 1000));
+    else
+        (void)fprintf(f, "  cadence: with each ingest\n");
+}
+
 static void print_text(struct app_io *io, const struct listing *l, const char *key)
 {
     char complete[CLOCK_TEXT_SIZE] = "not yet";
     if (l->known.complete_us)
         clock_format(l->known.complete_us, complete);
-    (void)fprintf(io->out, "%.*s\n  public-key = %s\n  cadence = %llds\n  complete to: %s\n",
-                  SLICE_ARG(l->source->name), key, (long long)(l->source->cadence_ms / 1000),
-                  complete);
+    (void)fprintf(io->out, "%.*s\n  public-key = %s\n", SLICE_ARG(l->source->name), key);
+    print_cadence(io->out, l->source->cadence_ms);
+    (void)fprintf(io->out, "  complete to: %s\n", complete);
 }
 
 static void print_json(struct app_io *io, const struct listing *l, const char *key)

@@ -391,7 +391,8 @@ static int is_due(struct staging *st, const struct totals_check *c, const struct
         rc = db_int(t.db, "SELECT max(due_us) FROM source WHERE name = $1", DB_ARGS(DB_T(s->name)),
                     0, &due, e);
     int64_t first = c->since_us + s->cadence_ms * 1000;
-    *due_us = known && due == 0 ? INT64_MAX : due > first ? due : first;
+    bool promised = known ? due > 0 : s->cadence_ms > 0;
+    *due_us = !promised ? INT64_MAX : due > first ? due : first;
     return rc;
 }
 

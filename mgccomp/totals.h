@@ -16,7 +16,7 @@
 /* A source that is expected to write totals. */
 struct totals_source {
     struct slice name;
-    int64_t cadence_ms;
+    int64_t cadence_ms; /* 0: it promises nothing before its first totals do */
     uint8_t public_key[SIGN_KEY_SIZE];
 };
 

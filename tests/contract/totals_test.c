@@ -269,6 +269,18 @@ static void who_promised_and_says_nothing_is_silent(void **state)
     assert_int_equal(open_of(f, "silent"), 0);
 }
 
+/* As one that ingest signs for. */
+static void who_promised_nothing_is_not_silent(void **state)
+{
+    struct fixture *f = *state;
+    f->source.cadence_ms = 0;
+    run(f, 100000);
+    assert_int_equal(open_of(f, "silent"), 0);
+    totals(f); /* now it has */
+    run(f, 100);
+    assert_int_equal(open_of(f, "silent"), 1);
+}
+
 static void a_source_never_heard_is_silent(void **state)
 {
     struct fixture *f = *state;
@@ -335,8 +347,10 @@ static void statements_are_read_strictly(void **state)
         CASE(a_false_signature_is_altered, fixture),                                               \
         CASE(undeclared_sources_are_not_judged, fixture),                                          \
         CASE(who_promised_and_says_nothing_is_silent, fixture),                                    \
-        CASE(a_source_never_heard_is_silent, fixture), CASE(all_parts_make_it_complete, fixture),  \
-        CASE(a_lost_part_is_not_complete, fixture), CASE(statements_are_read_strictly, fixture)
+        CASE(a_source_never_heard_is_silent, fixture),                                             \
+        CASE(who_promised_nothing_is_not_silent, fixture),                                         \
+        CASE(all_parts_make_it_complete, fixture), CASE(a_lost_part_is_not_complete, fixture),     \
+        CASE(statements_are_read_strictly, fixture)
 
 int main(void)
 {
