@@ -327,14 +327,18 @@ void db_rows_free(struct db_rows *r)
     free(r);
 }
 
+int db_first(struct db *db, const char *sql, const struct db_value *args, size_t n,
+             struct db_rows **out, struct err *e)
+{
+    int rc = db_query(db, sql, args, n, out, e);
+    return rc == 0 ? db_rows_next(*out, e) : rc;
+}
+
 int db_int(struct db *db, const char *sql, const struct db_value *args, size_t n, int64_t when_null,
            int64_t *out, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db, sql, args, n, &r, e);
-    if (rc < 0)
-        return rc;
-    rc = db_rows_next(r, e);
+    int rc = db_first(db, sql, args, n, &r, e);
     if (rc < 0)
         return rc;
     if (rc == 0)

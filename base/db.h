@@ -85,6 +85,10 @@ int64_t db_rows_int(const struct db_rows *r, int column);
 struct slice db_rows_slice(const struct db_rows *r, int column); /* text or bytes */
 void db_rows_free(struct db_rows *r); /* NULL allowed; reads the rest away */
 
+/* db_query and the first db_rows_next in one: 1: a row; 0: there is none; <0: error. */
+int db_first(struct db *db, const char *sql, const struct db_value *args, size_t n,
+             struct db_rows **out, struct err *e);
+
 /* One row with one integer: for counts and look-ups. ERR_NOT_FOUND when there is no row; NULL gives
  * `when_null`. */
 int db_int(struct db *db, const char *sql, const struct db_value *args, size_t n, int64_t when_null,

@@ -298,6 +298,9 @@ int source_kafka_open(struct source **out, const struct kafka_target *t,
     int rc = keep_target(s, t, e);
     if (rc == 0)
         rc = kafka_check(&s->target, CHECK_MS, &facts, e);
+    if (rc == 0 && facts.partitions > STAGING_ARCHIVE_PART)
+        rc = err_set(e, ERR_CONFIG, "topic %s has %" PRId32 " partitions, %d are the most",
+                     t->topic, facts.partitions, STAGING_ARCHIVE_PART);
     if (rc < 0)
         return rc;
     (void)snprintf(base->identity, sizeof base->identity, "%s/%s", facts.cluster, t->topic);

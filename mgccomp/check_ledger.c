@@ -61,9 +61,7 @@ static int apply_rule(struct check *c, const struct rule *rule, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     char where[1200];
-    int rc = db_query(c->db, rule->sql, DB_NO_ARGS, &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
+    int rc = db_first(c->db, rule->sql, DB_NO_ARGS, &r, e);
     for (; rc == 1; rc = db_rows_next(r, e)) {
         (void)snprintf(where, sizeof where, "%.*s", SLICE_ARG(db_rows_slice(r, 0)));
         check_found(c, where, rule->format, db_rows_int(r, 1), db_rows_int(r, 2));
@@ -78,13 +76,11 @@ static int check_ranges(struct check *c, struct err *e)
     int64_t before[3] = {0};
     int64_t end = 0;
     char where[80];
-    int rc = db_query(c->db,
+    int rc = db_first(c->db,
                       "SELECT b.instance, r.generation, r.part, r.from_pos, r.to_pos, b.id"
                       " FROM batch_range r JOIN batch b ON b.id = r.batch"
                       " ORDER BY b.instance, r.generation, r.part, r.from_pos",
                       DB_NO_ARGS, &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     for (; rc == 1; rc = db_rows_next(r, e)) {
         const int64_t key[3] = {db_rows_int(r, 0), db_rows_int(r, 1), db_rows_int(r, 2)};
         (void)snprintf(where, sizeof where, "batch %.*s", SLICE_ARG(db_rows_slice(r, 5)));
@@ -107,13 +103,11 @@ struct open_batches {
 static int read_open(struct check *c, struct open_batches *o, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(c->db,
+    int rc = db_first(c->db,
                       "SELECT b.id, b.records, b.digest FROM batch b JOIN instance i"
                       " ON i.id = b.instance WHERE b.state <> 'verified' AND i.state <> 'retired'"
                       " ORDER BY b.id LIMIT $1",
                       DB_ARGS(DB_I(LEDGER_MAX_INSTANCES)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     for (; rc == 1; rc = db_rows_next(r, e)) {
         struct ledger_batch *b = &o->all[o->n++];
         *b = (struct ledger_batch){.records = db_rows_int(r, 1)};

@@ -35,11 +35,9 @@ static void found(struct stream_check *s, int64_t sequence, const char *text)
 static int stream_row(struct stream_check *s, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(s->c->db,
+    int rc = db_first(s->c->db,
                       "SELECT sequence, hash, captured, deleted, subject FROM stream WHERE id = $1",
                       DB_ARGS(DB_I(s->id)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     if (rc <= 0)
         return rc < 0 ? rc : err_set(e, ERR_FAULT, "stream %" PRId64 " is gone", s->id);
     s->head = db_rows_int(r, 0);
@@ -59,12 +57,10 @@ static int stream_row(struct stream_check *s, struct err *e)
 static int packed(struct stream_check *s, int64_t sequence, uint8_t out[SHA256_SIZE], struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(s->c->db,
+    int rc = db_first(s->c->db,
                       "SELECT substr(hashes, CAST(($2 - first) * 32 + 1 AS integer), 32)"
                       " FROM deleted WHERE stream = $1 AND first <= $2 AND last >= $2",
                       DB_ARGS(DB_I(s->id), DB_I(sequence)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     if (rc != 1 || db_rows_slice(r, 0).n != SHA256_SIZE)
         return rc < 0 ? rc : 0;
     memcpy(out, db_rows_slice(r, 0).p, SHA256_SIZE);

@@ -45,7 +45,9 @@ int had_trust_staged(struct staging_txn *t, int64_t instance, int64_t other, str
 
 int had_number(struct staging_txn *t, int64_t instance, int64_t number, struct err *e)
 {
-    return db_run(t->db, "UPDATE instance SET batches = $2 WHERE id = $1 AND batches < $2",
+    return db_run(t->db,
+                  "UPDATE instance SET batches = $2, failures = 0, last_error = NULL"
+                  " WHERE id = $1 AND batches < $2",
                   DB_ARGS(DB_I(instance), DB_I(number)), NULL, e);
 }
 

@@ -27,7 +27,7 @@ int had_trust(struct staging_txn *t, int64_t instance, const uint8_t hash[SHA256
 int had_trust_staged(struct staging_txn *t, int64_t instance, int64_t other, struct err *e);
 int had_adopt(struct staging_txn *t, const struct had_batch *b, struct err *e);
 int had_adopted(struct db *db, int64_t instance, int64_t number, bool *yes, struct err *e);
-/* The instance's next batch gets a number above this one. */
+/* The instance's next batch gets a number above this one; what was wrong with it is mended. */
 int had_number(struct staging_txn *t, int64_t instance, int64_t number, struct err *e);
 
 /* How many records an instance has not passed yet. */

@@ -183,11 +183,8 @@ static int position_read(struct db *db, struct staging_position *p, struct err *
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     struct staging_position found = {.part = p->part};
-    int rc = db_query(db, "SELECT pos, hash, shift FROM position WHERE part = $1",
+    int rc = db_first(db, "SELECT pos, hash, shift FROM position WHERE part = $1",
                       DB_ARGS(DB_I(p->part)), &r, e);
-    if (rc < 0)
-        return rc;
-    rc = db_rows_next(r, e);
     if (rc < 0)
         return rc;
     if (rc == 1) {

@@ -179,12 +179,10 @@ static int find_head(struct judging *j, const struct totals_line *l, struct head
                      struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(j->t->db,
+    int rc = db_first(j->t->db,
                       "SELECT id, sequence, hash FROM stream"
                       " WHERE source = $1 AND epoch = $2 AND subject = $3",
                       DB_ARGS(DB_T(j->source), DB_I(l->epoch), DB_T(l->subject)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     *out = (struct head){0};
     if (rc != 1)
         return rc;
@@ -343,12 +341,10 @@ static int next_pending(struct staging *st, int64_t before_us, struct pending *o
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = staging_begin(st, &t, e);
     if (rc == 0)
-        rc = db_query(t.db,
+        rc = db_first(t.db,
                       "SELECT stream, sequence, noted_us, raw FROM totals WHERE looked_us < $1"
                       " ORDER BY noted_us, stream, sequence LIMIT 1",
                       DB_ARGS(DB_I(before_us)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     if (rc != 1)
         return rc;
     struct slice raw = db_rows_slice(r, 3);
@@ -429,10 +425,8 @@ int totals_run(struct staging *st, const struct totals_check *c, size_t *inciden
 int totals_each(struct db *db, totals_visit_fn *visit, void *arg, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db, "SELECT name, complete_us, totals_us, due_us FROM source ORDER BY name",
+    int rc = db_first(db, "SELECT name, complete_us, totals_us, due_us FROM source ORDER BY name",
                       DB_NO_ARGS, &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
     for (; rc == 1; rc = db_rows_next(r, e)) {
         const struct totals_known k = {db_rows_int(r, 1), db_rows_int(r, 2), db_rows_int(r, 3)};
         int one = visit(arg, db_rows_slice(r, 0), &k, e);

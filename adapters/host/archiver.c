@@ -80,7 +80,7 @@ static bool lead(struct archiver *a)
     if (rc == 0)
         rc = lease_take(a->context.staging, LEASE_MS, &e);
     if (rc == 0)
-        rc = older_copy_check(a->older, a->context.reader, &e);
+        rc = older_copy_check(a->older, a->context.staging, a->context.reader, &e);
     if (rc < 0) {
         trouble(a, rc == ERR_CONFLICT ? "archiver.standby" : "archiver.database", &e);
         stop_leading(a);

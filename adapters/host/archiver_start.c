@@ -163,7 +163,7 @@ static int compare_with_archives(const struct archiver_options *o, struct older_
     int rc = older_copy_new(older, o->staging, o->conf, o->modules_dir, o->program, e);
     if (rc == 0)
         rc = staging_reader(o->staging, &db, e);
-    return rc == 0 ? older_copy_check(*older, db, e) : rc;
+    return rc == 0 ? older_copy_check(*older, o->staging, db, e) : rc;
 }
 
 static void own_archiver(struct archiver **a)

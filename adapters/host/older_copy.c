@@ -66,6 +66,7 @@ struct place {
 struct older_copy {
     struct place places[LEDGER_MAX_INSTANCES];
     size_t n;
+    bool shown;
 };
 
 static int add(void *arg, const struct ledger_instance *i, const char *folder, struct err *e)
@@ -103,7 +104,18 @@ int older_copy_new(struct older_copy **out, struct staging *st, struct conf *con
     return 0;
 }
 
-static int check_place(const struct place *p, struct db *db, struct err *e)
+static void show(const struct place *p, struct staging *st, int64_t archived, int64_t ledger)
+{
+    char text[200];
+    (void)snprintf(text, sizeof text,
+                   "mgccomp is older than this archive, which holds batch %" PRId64
+                   " (the ledger: %" PRId64 "). Type: holdfast staging reconcile --reason TEXT",
+                   archived, ledger);
+    (void)ledger_failed(st, p->instance, slice_of(text), 0, NULL);
+}
+
+static int check_place(struct older_copy *o, const struct place *p, struct staging *st,
+                       struct db *db, struct err *e)
 {
     char file[STEM_FILE];
     int64_t archived = 0;
@@ -118,6 +130,9 @@ static int check_place(const struct place *p, struct db *db, struct err *e)
         return 0;
     if (rc < 0)
         return rc;
+    if (!o->shown)
+        show(p, st, archived, ledger);
+    o->shown = true;
     return err_set(e, ERR_CONFLICT,
                    "mgccomp is older than its archives: the ledger of adapter %s ends at batch"
                    " %" PRId64 ", %.200s holds %.120s. Was it restored from a copy? Nothing is"
@@ -126,10 +141,10 @@ static int check_place(const struct place *p, struct db *db, struct err *e)
                    p->name, ledger, p->folder, file);
 }
 
-int older_copy_check(const struct older_copy *o, struct db *db, struct err *e)
+int older_copy_check(struct older_copy *o, struct staging *st, struct db *db, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < o->n; i++)
-        rc = check_place(&o->places[i], db, e);
+        rc = check_place(o, &o->places[i], st, db, e);
     return rc;
 }

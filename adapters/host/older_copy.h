@@ -24,7 +24,8 @@ struct older_copy;
 int older_copy_new(struct older_copy **out, struct staging *st, struct conf *conf,
                    const char *modules_dir, const char *program, struct err *e);
 void older_copy_free(struct older_copy *o);
-/* ERR_CONFLICT: it is older; the text says by which file, and what to type. */
-int older_copy_check(const struct older_copy *o, struct db *db, struct err *e);
+/* ERR_CONFLICT: it is older; the text says by which file, and what to type. So does the instance,
+ * from then on, in `adapter list` and `status`. */
+int older_copy_check(struct older_copy *o, struct staging *st, struct db *db, struct err *e);
 
 #endif

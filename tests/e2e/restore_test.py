@@ -3,10 +3,11 @@
 """mgccomp is restored from an older copy while the archives, the store and the queue went on: nothing is delivered
 until `staging reconcile` was typed; afterwards the archives hold every record once.
 
-    restore_test.py HOLDFAST embedded|services [trusted|unknown|gone|dies]
+    restore_test.py HOLDFAST embedded|services [trusted|unknown|gone|both|dies]
 
 trusted: the mails, which can't be read here, had everything, and the person says so. unknown: nobody says so,
 they are sent again since the copy. gone: as trusted, and the queue has deleted what was archived.
+both: as trusted, and the store is the older copy, too: a new epoch begins behind what the archives hold.
 dies: as trusted, and the command is killed at every of its steps first (a build with HOLDFAST_FAULTS).
 """
 import json
@@ -47,17 +48,18 @@ class Story:
 
 
 class Copy:
-    """mgccomp as it is now, with nothing of ours running."""
+    """A database as it is now, with nothing of ours running."""
 
-    def __init__(self, d):
+    def __init__(self, d, name):
         self.d = d
-        self.path = os.path.join(d.dir, "copy")
+        self.path = os.path.join(d.dir, "copy-" + name)
         if d.kind == "embedded":
-            self.file = os.path.join(d.data, "mgccomp.db")
-            shutil.copy(self.file, self.path)
-            check(not os.path.exists(self.file + "-wal"), "a WAL beside a database that nobody has open")
+            self.file = os.path.join(d.data, name + ".db")
+            for end in ("", "-wal"):
+                if os.path.exists(self.file + end):
+                    shutil.copy(self.file + end, self.path + end)
         else:
-            with open(os.path.join(d.data, "mgccomp.url")) as f:
+            with open(os.path.join(d.data, name + ".url")) as f:
                 self.url = f.read().strip()
             self.run("pg_dump", "--format=custom", "--file=" + self.path, self.url)
 
@@ -67,10 +69,11 @@ class Copy:
 
     def restore(self):
         if self.d.kind == "embedded":
-            for name in (self.file, self.file + "-wal", self.file + "-shm"):
-                if os.path.exists(name):
-                    os.unlink(name)
-            shutil.copy(self.path, self.file)
+            for end in ("", "-wal", "-shm"):
+                if os.path.exists(self.file + end):
+                    os.unlink(self.file + end)
+                if os.path.exists(self.path + end):
+                    shutil.copy(self.path + end, self.file + end)
         else:
             self.run("pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname=" + self.url, self.path)
 
@@ -82,6 +85,8 @@ def refused(d):
     check(done.returncode != 0, "%s started on an older copy", service)
     check("older than its archives" in done.stdout and "holdfast staging reconcile" in done.stdout,
           "%s does not say what to type: %s", service, done.stdout)
+    listed = d.holdfast("adapter", "list").stdout
+    check("older than this archive" in listed and "holdfast staging reconcile" in listed, "adapter list: %s", listed)
 
 
 def write(path, content):
@@ -149,10 +154,18 @@ def reconcile(d, trust, how):
     check("nothing to do" in again, "a second time: %s", again)
 
 
+def new_epoch(d):
+    """The store gives out no number that the archives have, now that mgccomp knows them."""
+    service = "up" if d.kind == "embedded" else "chat-server"
+    done = subprocess.run(d.command(service), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    check(done.returncode != 0 and "holdfast store restored" in done.stdout, "%s: %s", service, done.stdout)
+    d.holdfast("store", "restored", "--reason", "the same disk")
+
+
 def once(folder):
     seen = {}
     for file, _, r in read_tar(folder):
-        key = (r.source, r.subject, r.sequence)
+        key = (r.source, r.epoch, r.subject, r.sequence)
         check(key not in seen, "%s#%d is in %s and in %s", r.subject, r.sequence, seen.get(key), file)
         seen[key] = file
     return len(seen)
@@ -168,7 +181,9 @@ def main():
         d.drain()
         story.load("in-between", 50)  # captured or not, cut or not: as it comes
         d.stop()
-        copy = Copy(d)
+        copies = [Copy(d, "mgccomp")]
+        if how == "both":
+            copies.append(Copy(d, "chat" if kind == "embedded" else "store"))
         d.start()
         for i in range(3):
             story.load("after-%d" % i, 100)
@@ -181,7 +196,8 @@ def main():
             d.drain()
         d.cut()  # an orderly end would record a last word that not every adapter gets
         archived = once(os.path.join(d.out, "tar"))
-        copy.restore()
+        for copy in copies:
+            copy.restore()
         refused(d)
         if kind == "services":  # capture goes on meanwhile, and finds again what was archived
             d.launch("capture")
@@ -189,6 +205,8 @@ def main():
         reconcile(d, trust, how)
         if kind == "services":
             d.end("capture")
+        if how == "both":
+            new_epoch(d)
         d.start()
         story.load("on", 100)
         d.drain()
