@@ -550,27 +550,35 @@ static const struct app_command commands[] = {
 static int usage(FILE *out)
 {
     app_help(commands, "holdfast", out);
-    fprintf(out, "\nBefore the command: --data DIR (folder of everything), --config FILE "
+    fprintf(out, "\nWith every command: --data DIR (folder of everything), --config FILE "
                  "(default DIR/holdfast.conf).\nholdfast COMMAND --help explains one command.\n");
     return out == stdout ? APP_OK : APP_USAGE;
 }
 
-/* Takes --data, --config, --help and --version from the front. Returns the number of words used, or
- * < 0. */
+/* Takes --data and --config out of the words, wherever they stand before a "--". Returns how many
+ * words are left, or < 0 when a value is missing. */
 static int global_options(int argc, char **argv, const char **data, const char **config)
 {
-    int i = 1;
+    int kept = 1;
+    bool open = true;
 
-    for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
-        const char **value = strncmp(argv[i], "--data", 6) == 0     ? data
-                             : strncmp(argv[i], "--config", 8) == 0 ? config
-                                                                    : NULL;
+    for (int i = 1; i < argc; i++) {
+        struct slice word = slice_of(argv[i]);
         const char *equals = strchr(argv[i], '=');
-        if (!value || (!equals && i + 1 >= argc))
+        if (equals)
+            word.n = (size_t)(equals - argv[i]);
+        const char **value = slice_is(word, "--data")     ? data
+                             : slice_is(word, "--config") ? config
+                                                          : NULL;
+        open = open && strcmp(argv[i], "--") != 0;
+        if (!open || !value)
+            argv[kept++] = argv[i];
+        else if (!equals && i + 1 == argc)
             return -1;
-        *value = equals ? equals + 1 : argv[++i];
+        else
+            *value = equals ? equals + 1 : argv[++i];
     }
-    return i;
+    return kept;
 }
 
 static bool has_word(int argc, char **argv, const char *word)
@@ -608,20 +616,22 @@ int main(int argc, char **argv)
         return usage(argc < 2 ? stderr : stdout);
     if (strcmp(argv[1], "--version") == 0)
         return printf("holdfast %s\n", HOLDFAST_VERSION), APP_OK;
-    int first = global_options(argc, argv, &data, &config);
-    if (first < 0 || first >= argc)
+    argc = global_options(argc, argv, &data, &config);
+    if (argc < 0)
+        return fprintf(stderr, "holdfast: --data and --config need a value\n"), APP_USAGE;
+    if (argc < 2)
         return usage(stderr);
-    const struct app_command *c = app_find(commands, argc - first, argv + first, &used);
+    const struct app_command *c = app_find(commands, argc - 1, argv + 1, &used);
     if (!c) {
-        app_unknown(commands, argv[first], stderr);
+        app_unknown(commands, argv[1], stderr);
         return APP_USAGE;
     }
     struct invocation i = {.command = c,
                            .handles = &handles,
-                           .argc = argc - first - used,
-                           .argv = argv + first + used,
-                           .words = argv + first,
-                           .word_count = argc - first};
+                           .argc = argc - 1 - used,
+                           .argv = argv + 1 + used,
+                           .words = argv + 1,
+                           .word_count = argc - 1};
     if (has_word(i.argc, i.argv, "--help"))
         return app_help_command(c, "holdfast", stdout), APP_OK;
     i.json = has_word(i.argc, i.argv, "--json");

@@ -112,8 +112,25 @@ void app_help_command(const struct app_command *c, const char *program, FILE *ou
         (void)fprintf(out, "\n%s\n", c->help);
 }
 
+/* The commands that begin with a word, when it is whole. */
+static bool list_begun(const struct app_command *table, const char *word, FILE *err)
+{
+    int n = 0;
+    for (const struct app_command *c = table; c->name; c++) {
+        struct slice rest = slice_of(c->name);
+        struct slice first = slice_cut(&rest, ' ');
+        if (!(c->flags & APP_HIDDEN) && rest.n && slice_is(first, word))
+            (void)fprintf(err, n++ ? ", '%s'" : "which command: '%s'", c->name);
+    }
+    if (n)
+        (void)fputs("?\n", err);
+    return n > 0;
+}
+
 void app_unknown(const struct app_command *table, const char *word, FILE *err)
 {
+    if (list_begun(table, word, err))
+        return;
     size_t best = SIZE_MAX;
     const char *near = NULL;
     for (const struct app_command *c = table; c->name; c++) {

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 
@@ -199,6 +200,20 @@ def count(rows, kind, user):
                '"participant":"sip:%s@%s"' % (user, DOMAIN) in r)
 
 
+def wrong_words(d):
+    """Of the command line: where --data stands is the person's choice; what is wrong is said in one line."""
+    room_list = d.holdfast("room", "list").stdout
+    for words, code, says in ((("room", "list", "--data", d.data), 0, room_list),
+                              (("room", "--data=" + d.data, "list"), 0, room_list),
+                              (("room", "list", "--data"), 2, "--data and --config need a value"),
+                              (("room", "lst"), 2, "which command: 'room add', 'room list'?"),
+                              (("room", "list", "--dta", d.data), 2, "no option '--dta'"),
+                              (("room", "list", "--", "--data", d.data), 2, "")):
+        done = subprocess.run([d.program, *words], capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "XDG_STATE_HOME": d.dir})
+        assert done.returncode == code and says in done.stdout + done.stderr, (words, done)
+
+
 def main(program):
     with Deployment("embedded", program, adapters=("xml",)) as d:
         d.start()
@@ -209,6 +224,7 @@ def main(program):
         rooms = d.holdfast("room", "list").stdout.splitlines()
         lobby, secret = (next(re.search(r"ma-chan://\S+", line).group(0) for line in rooms if name in line)
                          for name in ("Lobby", "Secret"))
+        wrong_words(d)
         alice = Client(d, "alice").ready()
         alice.join(lobby)
         assert alice.answer() == "200"

@@ -75,6 +75,7 @@ static void unknown(FILE *out)
     app_unknown(table, "romo", out);
     app_unknown(table, "secrte", out);
     app_unknown(table, "xyzzyxyzzy", out);
+    app_unknown(table, "room", out); /* begins a command of two words */
 }
 
 static void help_comes_from_the_table(void **state)
@@ -95,7 +96,8 @@ static void help_comes_from_the_table(void **state)
     assert_string_equal(printed(unknown), "no command 'stauts'. Did you mean 'status'?\n"
                                           "no command 'romo'. Did you mean 'room'?\n"
                                           "no command 'secrte'.\n"
-                                          "no command 'xyzzyxyzzy'.\n");
+                                          "no command 'xyzzyxyzzy'.\n"
+                                          "which command: 'room add'?\n");
 }
 
 static void manual(FILE *out)
