@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `holdfast queue check` on both queues, and `holdfast drain`: what they say, and how they end. */
+#include "base/clock.h"
+#include "base/own.h"
+#include "capture/queue_check.h"
+#include "mgccomp/incident.h"
+#include "mgccomp/ledger.h"
+#include "retention/drain.h"
+#include "tests/contract/feed.h"
+#include "tests/contract/queues.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 60000 };
+
+static const char *scratch;
+
+struct fixture {
+    bool services;
+    char url[600];
+    struct queue q;
+    struct staging *st;
+    struct app_io io;
+    char *out, *err;
+    size_t out_n, err_n;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = *state;
+    (void)snprintf(f->url, sizeof f->url, "%s", feed_database(NULL, scratch));
+    ok(staging_open(&f->st, f->url, &f->e), &f->e);
+    queue_make(&f->q, f->services, scratch, 1);
+    f->io = (struct app_io){.in = stdin};
+    f->io.out = open_memstream(&f->out, &f->out_n);
+    f->io.err = open_memstream(&f->err, &f->err_n);
+    assert_true(f->io.out && f->io.err);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    staging_close(f->st);
+    queue_done(&f->q);
+    (void)fclose(f->io.out);
+    (void)fclose(f->io.err);
+    free(f->out);
+    free(f->err);
+    return 0;
+}
+
+static void run_sql(struct fixture *f, const char *sql)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+static int64_t captured(struct fixture *f)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_int(db, "SELECT count(*) FROM record", DB_NO_ARGS, 0, &n, &f->e), &f->e);
+    return n;
+}
+
+/* n more posts, captured. */
+static void capture(struct fixture *f, int n)
+{
+    const struct capture_options o = {.staging = f->st,
+                                      .embedded = f->services ? NULL : &f->q.embedded,
+                                      .kafka = f->services ? &f->q.target : NULL};
+    struct capture *c = NULL;
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    queue_posts(&f->q, n, 1);
+    ok(capture_start(&c, &o, &f->e), &f->e);
+    while (captured(f) < f->q.sent && clock_mono_ms() < until)
+        (void)poll(NULL, 0, 20);
+    capture_stop(c);
+    assert_int_equal(captured(f), f->q.sent);
+}
+
+/* ---- queue check ---- */
+
+/* Exit code of the command; what it said is in f->out. */
+static int check_with(struct fixture *f, const struct kafka_target *kafka, const char *store,
+                      char *word)
+{
+    const struct queue_check_input in = {.staging = f->st, .kafka = kafka, .store_url = store};
+    char *argv[] = {word, NULL};
+    rewind(f->io.out);
+    int code = queue_check_command(&f->io, &in, word ? 1 : 0, argv);
+    (void)fputc('\0', f->io.out);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static int check(struct fixture *f)
+{
+    return check_with(f, f->services ? &f->q.target : NULL, f->q.url, NULL);
+}
+
+static void said(const struct fixture *f, const char *what)
+{
+    if (!strstr(f->out, what))
+        fail_msg("\"%s\" is not in: %s", what, f->out);
+}
+
+static void the_embedded_queue_is_well_or_another(void **state)
+{
+    struct fixture *f = *state;
+    char word[] = "now";
+    assert_int_equal(check(f), APP_FAILED); /* there is no store */
+    said(f, "1 problem with the queue");
+    queue_posts(&f->q, 3, 1);
+    assert_int_equal(check(f), APP_OK);
+    said(f, "to be captured 3");
+    capture(f, 2);
+    assert_int_equal(check(f), APP_OK);
+    said(f, "the record before it is the one captured");
+    said(f, "to be captured 0");
+    run_sql(f, "UPDATE position SET hash = (SELECT hash FROM record WHERE pos = 1)");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "the store is another one");
+    assert_int_equal(check_with(f, NULL, f->q.url, word), APP_USAGE);
+}
+
+static void a_topic_is_well_or_not(void **state)
+{
+    struct fixture *f = *state;
+    char control[80];
+    (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, control);
+    said(f, "nothing was captured from any queue yet");
+    queue_broker("topic", control, "1");
+    assert_int_equal(check(f), APP_OK);
+    said(f, "the queue is well");
+    said(f, "nothing was captured from it yet");
+    capture(f, 5);
+    queue_posts(&f->q, 2, 1);
+    assert_int_equal(check(f), APP_OK);
+    said(f, "it is the queue captured before");
+    said(f, "to be captured 2");
+    run_sql(f, "UPDATE position SET hash = (SELECT hash FROM record WHERE pos = 1)");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "another record lies where the last one was captured");
+    run_sql(f, "UPDATE position SET pos = pos + 10");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "the log ends before what was captured");
+    run_sql(f, "UPDATE position SET shift = 20");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "records before they were captured are gone");
+    run_sql(f, "UPDATE queue SET identity = 'elsewhere/topic'");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "mgccomp was filled from elsewhere/topic");
+}
+
+static void a_control_topic_has_one_partition(void **state)
+{
+    struct fixture *f = *state;
+    char control[80];
+    (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
+    queue_broker("topic", control, "2");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "It must have one");
+}
+
+static void brokers_that_are_not_there_are_named(void **state)
+{
+    struct fixture *f = *state;
+    struct kafka_target nobody = f->q.target;
+    nobody.brokers = "127.0.0.1:1";
+    assert_int_equal(check_with(f, &nobody, NULL, NULL), APP_FAILED);
+    said(f, "See that the brokers run");
+}
+
+/* ---- drain ---- */
+
+static int drain(struct fixture *f, const char *timeout)
+{
+    OWN(own_store) struct store *s = NULL;
+    char option[] = "--timeout";
+    char value[20];
+    char *argv[] = {option, value, NULL};
+    struct err e = {0};
+    if (f->q.store)
+        ok(store_open_reader(&s, f->q.url, &e), &e);
+    const struct drain_input in = {
+        .store = s, .staging = f->st, .kafka = f->services ? &f->q.target : NULL};
+    (void)snprintf(value, sizeof value, "%s", timeout);
+    rewind(f->io.err);
+    int code = drain_command(&f->io, &in, 2, argv);
+    (void)fputc('\0', f->io.err);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static void complained(const struct fixture *f, const char *what)
+{
+    if (!strstr(f->err, what))
+        fail_msg("\"%s\" is not in: %s", what, f->err);
+}
+
+static void open_incident(struct fixture *f)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    const struct incident i = {.kind = INCIDENT_GAP,
+                               .object = SLICE("a gap"),
+                               .part = 0,
+                               .first = 2,
+                               .last = 3,
+                               .detail = SLICE("two are missing")};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_open(&t, &i, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+static void drain_says_what_holds_it(void **state)
+{
+    struct fixture *f = *state;
+    char unknown[] = "--no-such-option";
+    char *argv[] = {unknown, NULL};
+    const struct drain_input none = {.staging = f->st};
+    queue_posts(&f->q, 3, 1);
+    assert_int_not_equal(drain_command(&f->io, &none, 1, argv), APP_OK);
+    assert_int_not_equal(drain(f, "soon"), APP_OK);
+    complained(f, "is no duration");
+    assert_int_not_equal(drain(f, "300ms"), APP_OK);
+    complained(f, "room 0#3 is not captured yet");
+    capture(f, 1);
+    assert_int_not_equal(drain(f, "300ms"), APP_OK);
+    complained(f, "4 records are not deleted yet");
+    ok(ledger_add(f->st, SLICE("a"), SLICE("plain"), true, 2, &f->e), &f->e);
+    ok(ledger_pause(f->st, SLICE("a"), SLICE("the disk moves"), &f->e), &f->e);
+    assert_int_not_equal(drain(f, "300ms"), APP_OK);
+    complained(f, "adapter a is behind (paused): the disk moves");
+    open_incident(f);
+    assert_int_not_equal(drain(f, "300ms"), APP_OK);
+    complained(f, "(gap) holds it: two are missing");
+    run_sql(f, "DELETE FROM record");
+    assert_int_equal(drain(f, "10s"), APP_OK);
+}
+
+static void drain_waits_for_the_queues_end(void **state)
+{
+    struct fixture *f = *state;
+    capture(f, 3);
+    queue_garbage(&f->q, SLICE("no record"));
+    assert_int_not_equal(drain(f, "500ms"), APP_OK);
+    complained(f, "the queue's end at the start is not captured yet");
+}
+
+#define CASE(fn, f)                                                                                \
+    {                                                                                              \
+#fn, fn, set_up, tear_down, f                                                              \
+    }
+
+int main(void)
+{
+    static struct fixture embedded;
+    static struct fixture services = {.services = true};
+    scratch = getenv("HOLDFAST_TEST_SCRATCH");
+    if (!scratch || !getenv("HOLDFAST_TEST_KAFKA")) {
+        (void)fprintf(stderr, "run me through tests/parts/with kafka -- queue_commands_test\n");
+        return 2;
+    }
+    const struct CMUnitTest tests[] = {
+        CASE(the_embedded_queue_is_well_or_another, &embedded),
+        CASE(drain_says_what_holds_it, &embedded),
+        CASE(a_topic_is_well_or_not, &services),
+        CASE(a_control_topic_has_one_partition, &services),
+        CASE(brokers_that_are_not_there_are_named, &services),
+        CASE(drain_waits_for_the_queues_end, &services),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
