@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include "base/digest.h"
+#include "base/fault.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,7 @@ int64_t clock_wall_us(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * US + now.tv_nsec / 1000;
+    return (int64_t)now.tv_sec * US + now.tv_nsec / 1000 + fault_clock_us();
 }
 
 int64_t clock_mono_ms(void)

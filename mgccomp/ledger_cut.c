@@ -124,7 +124,9 @@ static bool is_due(const struct cut *c, const struct ledger_due *due)
     if (c->full || due->now || due->interval_ms <= 0)
         return true;
     int64_t interval_us = due->interval_ms * 1000;
-    return c->oldest_us < c->now_us - c->now_us % interval_us;
+    /* Captured in the future: the clock was set back, and waiting until then might take days. */
+    return c->oldest_us < c->now_us - c->now_us % interval_us ||
+           c->oldest_us > c->now_us + interval_us;
 }
 
 static int move_cursor(struct cut *c, const struct ledger_range *r, struct err *e)

@@ -77,7 +77,8 @@
     " noted_us BIGINT NOT NULL, looked_us BIGINT NOT NULL, PRIMARY KEY (stream, sequence));"       \
     "CREATE TABLE source ("                                                                        \
     " name TEXT PRIMARY KEY, totals_us BIGINT NOT NULL, due_us BIGINT NOT NULL,"                   \
-    " complete_us BIGINT NOT NULL, part_us BIGINT NOT NULL, parts BIGINT NOT NULL);"               \
+    " complete_us BIGINT NOT NULL, part_us BIGINT NOT NULL, parts BIGINT NOT NULL,"                \
+    " stream BIGINT NOT NULL, sequence BIGINT NOT NULL);"                                          \
     /* state: active, paused, failed, retired. base: tally deleted when it was added. missed: */   \
     /* records deleted before it, not being required, took them. */                                \
     "CREATE TABLE instance ("                                                                      \

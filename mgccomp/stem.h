@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stem of a batch: what every name that an adapter publishes begins with. It sorts by time and
- * says instance, the batch's number, and digits of its id, so that a folder of archives tells how
- * far a ledger had come.
+ * The stem of a batch: what every name that an adapter publishes begins with. It sorts by the
+ * clock's time and says instance, the batch's number, which is the order whatever the clock did,
+ * and digits of its id, so that a folder of archives tells how far a ledger had come.
  */
 #ifndef MGCCOMP_STEM_H
 #define MGCCOMP_STEM_H

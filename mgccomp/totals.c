@@ -91,7 +91,11 @@ static int missing_tail(struct judging *j, int64_t stream, int64_t head,
     if (rc < 0 || lost)
         return rc;
     j->behind++;
-    if (!j->c->caught_up || j->c->now_us - j->p->noted_us < j->c->patience_ms * 1000)
+    /* Noted in what is the future now: the clock was set back, and how long ago it was nobody
+     * knows.
+     */
+    const int64_t age_us = j->c->now_us - j->p->noted_us;
+    if (!j->c->caught_up || (age_us >= 0 && age_us < j->c->patience_ms * 1000))
         return 0;
     const struct incident i = {
         .kind = INCIDENT_GAP,
@@ -221,15 +225,24 @@ static int settle(struct judging *j, struct err *e)
                   DB_ARGS(DB_I(j->p->stream), DB_I(j->p->sequence)), NULL, e);
 }
 
-/* Its signature is good: the source was heard. */
+/* Its signature is good: the source was heard. Newer is what was written later, also when its time
+ * is earlier because the source's clock was set back; then it is complete to that time at most. */
 static int heard(struct judging *j, const struct totals_head *h, struct err *e)
 {
     int rc = db_run(j->t->db,
-                    "INSERT INTO source (name, totals_us, due_us, complete_us, part_us, parts)"
-                    " VALUES ($1, $2, $3, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET"
-                    " totals_us = excluded.totals_us, due_us = excluded.due_us"
-                    " WHERE source.totals_us <= excluded.totals_us",
-                    DB_ARGS(DB_T(j->source), DB_I(h->time_us), DB_I(h->next_us)), NULL, e);
+                    "INSERT INTO source (name, totals_us, due_us, complete_us, part_us, parts,"
+                    " stream, sequence) VALUES ($1, $2, $3, 0, 0, 0, $4, $5)"
+                    " ON CONFLICT (name) DO UPDATE SET"
+                    " totals_us = excluded.totals_us, due_us = excluded.due_us,"
+                    " complete_us = CASE WHEN source.complete_us > excluded.totals_us THEN 0"
+                    " ELSE source.complete_us END,"
+                    " stream = excluded.stream, sequence = excluded.sequence"
+                    " WHERE source.totals_us <= excluded.totals_us"
+                    " OR source.stream < excluded.stream"
+                    " OR (source.stream = excluded.stream AND source.sequence < excluded.sequence)",
+                    DB_ARGS(DB_T(j->source), DB_I(h->time_us), DB_I(h->next_us), DB_I(j->p->stream),
+                            DB_I(j->p->sequence)),
+                    NULL, e);
     return rc < 0 ? rc
                   : incident_close(j->t, INCIDENT_SILENT, j->source, "its totals came again", e);
 }
@@ -246,8 +259,10 @@ static int advance(struct judging *j, const struct totals_head *h, struct err *e
     return db_run(j->t->db,
                   "UPDATE source SET complete_us = $2 WHERE name = $1 AND part_us = $2"
                   " AND parts >= $3 AND complete_us < $2 AND NOT EXISTS (SELECT 1 FROM totals t"
-                  " JOIN stream s ON s.id = t.stream WHERE s.source = $1 AND t.noted_us < $4)",
-                  DB_ARGS(DB_T(j->source), DB_I(h->time_us), DB_I(h->part), DB_I(j->p->noted_us)),
+                  " JOIN stream s ON s.id = t.stream WHERE s.source = $1"
+                  " AND (t.stream < $4 OR (t.stream = $4 AND t.sequence < $5)))",
+                  DB_ARGS(DB_T(j->source), DB_I(h->time_us), DB_I(h->part), DB_I(j->p->stream),
+                          DB_I(j->p->sequence)),
                   NULL, e);
 }
 
@@ -334,8 +349,8 @@ static int judge_pending(struct staging *st, const struct totals_check *c, const
 
 /* ---- what waits, and silence ---- */
 
-/* 1: one, not looked at since `before_us`; 0: none. */
-static int next_pending(struct staging *st, int64_t before_us, struct pending *out, struct err *e)
+/* 1: one, not looked at just before; 0: none. A look in the future: the clock was set back. */
+static int next_pending(struct staging *st, int64_t now_us, struct pending *out, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     OWN(own_db_rows) struct db_rows *r = NULL;
@@ -343,8 +358,8 @@ static int next_pending(struct staging *st, int64_t before_us, struct pending *o
     if (rc == 0)
         rc = db_first(t.db,
                       "SELECT stream, sequence, noted_us, raw FROM totals WHERE looked_us < $1"
-                      " ORDER BY noted_us, stream, sequence LIMIT 1",
-                      DB_ARGS(DB_I(before_us)), &r, e);
+                      " OR looked_us > $2 ORDER BY noted_us, stream, sequence LIMIT 1",
+                      DB_ARGS(DB_I(now_us - AGAIN_MS * 1000), DB_I(now_us)), &r, e);
     if (rc != 1)
         return rc;
     struct slice raw = db_rows_slice(r, 3);
@@ -410,7 +425,7 @@ int totals_run(struct staging *st, const struct totals_check *c, size_t *inciden
     int rc = 1;
     for (int i = 0; rc == 1 && i < ROUND; i++) {
         OWN(own_pending) struct pending p = {0};
-        rc = next_pending(st, c->now_us - AGAIN_MS * 1000, &p, e);
+        rc = next_pending(st, c->now_us, &p, e);
         if (rc != 1)
             break;
         int one = judge_pending(st, c, &p, incidents, e);

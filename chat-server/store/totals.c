@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { PART_BYTES = 256 * 1024, AGAIN_MS = 5000, LINE_MAX = 1200 };
+enum { PART_BYTES = 256 * 1024, AGAIN_MS = 5000, CLOCK_LOOK_MS = 2000, LINE_MAX = 1200 };
 
 struct told {
     int64_t stream, sequence;
@@ -175,12 +175,26 @@ static int write_totals(struct totals *t, bool final, struct err *e)
     return rc < 0 ? rc : write_part(t, true, e);
 }
 
+/* What was promised by the wall clock must be kept by it: when it jumped ahead, the promise is
+ * broken already; when it was set back, the last totals are from the future. */
+static bool clock_jumped(const struct totals *t)
+{
+    int64_t now = clock_wall_us();
+    return now >= t->head.next_us || now < t->head.time_us;
+}
+
 /* Not wake_wait, which ends when the program is asked to stop: the last totals come after everybody
  * has left. */
-static void wait_for_beat(struct totals *t, int64_t ms)
+static void wait_for_beat(struct totals *t, int64_t ms, bool written)
 {
     struct pollfd p = {.fd = t->bell.fd, .events = POLLIN};
-    (void)poll(&p, 1, ms > INT32_MAX ? INT32_MAX : (int)ms);
+    int64_t end = clock_mono_ms() + ms;
+    int64_t left = ms;
+    while (left > 0 && !(written && clock_jumped(t))) {
+        if (poll(&p, 1, left < CLOCK_LOOK_MS ? (int)left : CLOCK_LOOK_MS) > 0)
+            break;
+        left = end - clock_mono_ms();
+    }
 }
 
 static void *run(void *arg)
@@ -196,7 +210,8 @@ static void *run(void *arg)
         if (rc == ERR_STOPPED)
             break; /* another server writes this source */
         if (!final)
-            wait_for_beat(t, rc < 0 && t->o.cadence_ms > AGAIN_MS ? AGAIN_MS : t->o.cadence_ms);
+            wait_for_beat(t, rc < 0 && t->o.cadence_ms > AGAIN_MS ? AGAIN_MS : t->o.cadence_ms,
+                          rc == 0);
     }
     return NULL;
 }

@@ -227,6 +227,27 @@ static void bytes_and_time_make_a_batch_due(void **state)
     assert_int_equal(number(f, "SELECT CAST(sum(records) AS BIGINT) FROM batch"), 3);
 }
 
+static void run_sql(struct fixture *f, const char *sql)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+/* A day's records would otherwise wait until that day comes again. */
+static void a_clock_set_back_holds_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_instance i = added(f, "a", true, 2);
+    struct ledger_due due = {.records = 100, .bytes = 1 << 20, .interval_ms = 3600 * 1000};
+    posts(f, &f->room, 2);
+    assert_int_equal(cut(f, &i, &due), ERR_NOT_FOUND);
+    run_sql(f, "UPDATE record SET captured_us = captured_us + 86400000000");
+    ok(cut(f, &i, &due), &f->e);
+    assert_int_equal(f->batch.records, 2);
+}
+
 static void a_batch_holds_at_least_one_record(void **state)
 {
     struct fixture *f = *state;
@@ -413,14 +434,6 @@ static void what_is_settled_stays_settled(void **state)
 static int64_t open_incidents(struct fixture *f)
 {
     return number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL AND kind = 'parked'");
-}
-
-static void run_sql(struct fixture *f, const char *sql)
-{
-    OWN(own_staging_txn) struct staging_txn t = {0};
-    ok(staging_begin(f->st, &t, &f->e), &f->e);
-    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
-    ok(staging_commit(&t, &f->e), &f->e);
 }
 
 static void a_parked_batch_waits_for_a_person(void **state)
@@ -622,7 +635,7 @@ static void a_kill_between_any_two_steps_leaves_the_same_batch(void **state)
     }
 #define CASES(f)                                                                                   \
     CASE(f, nothing_is_cut_before_it_is_due), CASE(f, bytes_and_time_make_a_batch_due),            \
-        CASE(f, a_batch_holds_at_least_one_record),                                                \
+        CASE(f, a_clock_set_back_holds_nothing_up), CASE(f, a_batch_holds_at_least_one_record),    \
         CASE(f, records_are_frozen_in_their_rooms_order), CASE(f, every_record_is_in_one_batch),   \
         CASE(f, the_partition_that_waited_longest_goes_first),                                     \
         CASE(f, positions_without_records_are_passed_over),                                        \

@@ -281,6 +281,31 @@ static void who_promised_nothing_is_not_silent(void **state)
     assert_int_equal(open_of(f, "silent"), 1);
 }
 
+/* The source's clock was a month ahead and is right again. */
+static void a_clock_set_back_promises_anew(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t month = 30 * 86400 * SECOND;
+    posts(f, 2);
+    f->now_us += month;
+    totals(f);
+    run(f, 1);
+    assert_true(number(f, "SELECT complete_us FROM source") > f->now_us - 2 * SECOND);
+    f->now_us -= month;
+    posts(f, 2);
+    totals(f);
+    int64_t told = f->now_us;
+    run(f, 1);
+    assert_int_equal(number(f, "SELECT complete_us FROM source"), told);
+    assert_int_equal(number(f, "SELECT due_us FROM source"), told + 60 * SECOND);
+    assert_int_equal(number(f, "SELECT count(*) FROM totals"), 0);
+    run(f, 60 + 31);
+    assert_int_equal(open_of(f, INCIDENT_SILENT), 1);
+    totals(f);
+    run(f, 1);
+    assert_int_equal(open_of(f, INCIDENT_SILENT), 0);
+}
+
 static void a_source_never_heard_is_silent(void **state)
 {
     struct fixture *f = *state;
@@ -347,6 +372,7 @@ static void statements_are_read_strictly(void **state)
         CASE(a_false_signature_is_altered, fixture),                                               \
         CASE(undeclared_sources_are_not_judged, fixture),                                          \
         CASE(who_promised_and_says_nothing_is_silent, fixture),                                    \
+        CASE(a_clock_set_back_promises_anew, fixture),                                             \
         CASE(a_source_never_heard_is_silent, fixture),                                             \
         CASE(who_promised_nothing_is_not_silent, fixture),                                         \
         CASE(all_parts_make_it_complete, fixture), CASE(a_lost_part_is_not_complete, fixture),     \

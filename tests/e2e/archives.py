@@ -103,12 +103,17 @@ class Expected:
 
 # ---- the archives ----
 
+def batch_number(name):
+    """The order of archives: the time in front is the clock's, which may have been set back."""
+    return int(re.search(r"-([0-9]{9})-[0-9a-f]{8}", name).group(1)), name
+
+
 def archive_files(folder):
     """Of the archives in a folder; what its writers left unfinished must be gone."""
     unfinished = os.path.join(folder, ".incomplete")
     left = os.listdir(unfinished) if os.path.isdir(unfinished) else []
     check(not left, "left over in %s: %s", unfinished, left)
-    return sorted(n for n in os.listdir(folder) if n != ".incomplete")
+    return sorted((n for n in os.listdir(folder) if n != ".incomplete"), key=batch_number)
 
 
 def read_tar(folder, marks=None):
