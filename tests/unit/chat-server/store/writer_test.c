@@ -2,7 +2,7 @@
 /*
  * Commits whose answer never comes: a proxy between the writer and a private PostgreSQL cuts the
  * connection right before or right after the server committed. Everything else of the writer is in
- * tests/contract/store_test.c.
+ * tests/contract/store_writer_test.c.
  */
 #include "base/clock.h"
 #include "base/own.h"
