@@ -55,10 +55,12 @@ static int captured_head(struct db *db, const struct store_stream *s, struct cap
                          struct err *e)
 {
     OWN(own_db_rows) struct db_rows *rows = NULL;
-    int err = db_query(db,
-                       "SELECT id, sequence, hash, captured, deleted FROM stream"
-                       " WHERE source = $1 AND epoch = $2 AND subject = $3",
-                       DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject)), &rows, e);
+    int err =
+        db_query(db,
+                 "SELECT id, sequence, hash, captured, COALESCE((SELECT w.records FROM swept w"
+                 " WHERE w.stream = id), 0) FROM stream"
+                 " WHERE source = $1 AND epoch = $2 AND subject = $3",
+                 DB_ARGS(DB_T(s->source), DB_I(s->epoch), DB_T(s->subject)), &rows, e);
 
     if (err)
         return err;

@@ -85,13 +85,12 @@ static int note_id(void *arg, struct db_rows *row, struct err *e)
 static int insert_some(struct batch *b, struct stream *const *streams, size_t n, struct err *e)
 {
 #define INSERT                                                                                     \
-    "INSERT INTO stream (source, epoch, subject, sequence, hash, captured, last_us, name, "        \
-    "deleted)"
+    "INSERT INTO stream (source, epoch, subject, sequence, hash, captured, last_us, name)"
 #define RETURNING                                                                                  \
     " ON CONFLICT (source, epoch, subject) DO NOTHING RETURNING source, epoch, subject, id"
     static const struct db_many sql = {
-        INSERT " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)" RETURNING,
-        INSERT " SELECT u.*, 0 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u" RETURNING};
+        INSERT " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)" RETURNING,
+        INSERT " SELECT u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u" RETURNING};
     static const enum db_type types[VALUES] = {DB_TEXT,  DB_INT, DB_TEXT, DB_INT,
                                                DB_BYTES, DB_INT, DB_INT,  DB_TEXT};
     for (size_t i = 0; i < n; i++) {

@@ -36,7 +36,8 @@ static int stream_row(struct stream_check *s, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_first(s->c->db,
-                      "SELECT sequence, hash, captured, deleted, subject FROM stream WHERE id = $1",
+                      "SELECT sequence, hash, captured, COALESCE((SELECT w.records FROM swept w"
+                      " WHERE w.stream = id), 0), subject FROM stream WHERE id = $1",
                       DB_ARGS(DB_I(s->id)), &r, e);
     if (rc <= 0)
         return rc < 0 ? rc : err_set(e, ERR_FAULT, "stream %" PRId64 " is gone", s->id);
@@ -244,9 +245,9 @@ static int check_stream(struct check *c, int64_t id, struct err *e)
     int64_t from = 0;
     bool more = true;
     int rc = db_int(c->db,
-                    "SELECT CAST(s.deleted - COALESCE((SELECT sum(d.last - d.first + 1)"
-                    " FROM deleted d WHERE d.stream = s.id), 0) AS bigint) FROM stream s"
-                    " WHERE s.id = $1",
+                    "SELECT CAST(COALESCE((SELECT w.records FROM swept w WHERE w.stream = $1), 0)"
+                    " - COALESCE((SELECT sum(d.last - d.first + 1) FROM deleted d"
+                    " WHERE d.stream = $1), 0) AS bigint)",
                     DB_ARGS(DB_I(id)), 0, &s.forgotten, e);
     while (rc == 0 && more)
         rc = walk_page(&s, &from, &more, e);

@@ -9,7 +9,7 @@
  *   archiver  instance, cursor, batch, batch_range, settlement, archived, had (passes)
  *   reconcile had, batch (adopted), instance (batches)
  *   lease     whoever archives and deletes: archiver and sweep of one process
- *   sweep     gate, deleted, record (deletes), kept, instance (missed), tally deleted
+ *   sweep     gate, deleted, swept, record (deletes), kept, instance (missed), tally deleted
  */
 #include "mgccomp/schema.h"
 
@@ -28,7 +28,7 @@
     "CREATE TABLE stream ("                                                                        \
     " id " KEY ", source TEXT NOT NULL, epoch BIGINT NOT NULL, subject TEXT NOT NULL,"             \
     " sequence BIGINT NOT NULL, hash " BYTES " NOT NULL, name TEXT,"                               \
-    " captured BIGINT NOT NULL, deleted BIGINT NOT NULL, last_us BIGINT NOT NULL,"                 \
+    " captured BIGINT NOT NULL, last_us BIGINT NOT NULL,"                                          \
     " UNIQUE (source, epoch, subject))" ROOM ";"                                                   \
     /* stream and sequence are NULL for what could not be read; sequence alone for unsequenced */  \
     /* records. flags: enum staging_flag. note: why it is an exception. */                         \
@@ -57,6 +57,8 @@
     "CREATE TABLE deleted ("                                                                       \
     " stream BIGINT NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL,"                        \
     " hashes " BYTES " NOT NULL, deleted_us BIGINT NOT NULL, PRIMARY KEY (stream, first));"        \
+    /* How many of a stream's records were deleted. Not in the stream's row, which capture locks. */ \
+    "CREATE TABLE swept (stream BIGINT PRIMARY KEY, records BIGINT NOT NULL)" ROOM ";"             \
     /* object: what two incidents of the same thing share, so that it is opened once. */           \
     "CREATE TABLE incident ("                                                                      \
     " id " KEY ", kind TEXT NOT NULL, object TEXT NOT NULL,"                                       \

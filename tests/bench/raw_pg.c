@@ -45,8 +45,8 @@ struct bench_raw *bench_raw_pg_open(const char *url, size_t rooms)
         buf_init(&r->arrays[i], 256 << 20);
     (void)snprintf(sql, sizeof sql,
                    "INSERT INTO stream (id, source, epoch, subject, sequence, hash, captured, "
-                   "deleted, last_us) SELECT n, 's', 1, n, 0,"
-                   " decode(repeat('00', 32), 'hex'), 0, 0, 0 FROM generate_series(1, %zu) n",
+                   "last_us) SELECT n, 's', 1, n, 0,"
+                   " decode(repeat('00', 32), 'hex'), 0, 0 FROM generate_series(1, %zu) n",
                    rooms);
     run(r, sql);
     run(r, "INSERT INTO position (part, pos, hash, captured_us) VALUES (0, 0, decode(repeat('00', "

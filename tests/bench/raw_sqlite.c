@@ -33,8 +33,8 @@ static void step(struct bench_raw *r, sqlite3_stmt *s)
 struct bench_raw *bench_raw_sqlite_open(const char *url, size_t rooms)
 {
     static char streams[] =
-        "INSERT INTO stream (id, source, epoch, subject, sequence, hash, captured, deleted, "
-        "last_us) SELECT value, 's', 1, value, 0, zeroblob(32), 0, 0, 0"
+        "INSERT INTO stream (id, source, epoch, subject, sequence, hash, captured, "
+        "last_us) SELECT value, 's', 1, value, 0, zeroblob(32), 0, 0"
         " FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n) SELECT"
         " value FROM n LIMIT ?1)";
     struct bench_raw *r = calloc(1, sizeof *r);

@@ -46,10 +46,10 @@ static void ok(int rc, const struct err *e)
 
 /* ---- the database as a state ---- */
 
-static const char *const tables[] = {"position", "stream",  "record",      "kept",
-                                     "presence", "deleted", "incident",    "instance",
-                                     "cursor",   "batch",   "batch_range", "settlement",
-                                     "archived", "gate",    "tally",       "verified"};
+static const char *const tables[] = {"position", "stream",      "swept",      "record",   "kept",
+                                     "presence", "deleted",     "incident",   "instance", "cursor",
+                                     "batch",    "batch_range", "settlement", "archived", "gate",
+                                     "tally",    "verified"};
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
 static void script(struct model *m, const char *text)
@@ -583,8 +583,8 @@ static void fill_master(struct model *m)
 {
     script(m, "CREATE TABLE verified (instance BIGINT, pos BIGINT, whole BIGINT);"
               "INSERT INTO position (part, pos, captured_us) VALUES (0, 0, 0);"
-              "INSERT INTO stream VALUES (1, 's', 1, 'one', 1, zeroblob(32), NULL, 0, 0, 0),"
-              " (2, 's', 1, 'two', 1, zeroblob(32), NULL, 0, 0, 0);"
+              "INSERT INTO stream VALUES (1, 's', 1, 'one', 1, zeroblob(32), NULL, 0, 0),"
+              " (2, 's', 1, 'two', 1, zeroblob(32), NULL, 0, 0);"
               "CREATE TABLE master AS SELECT * FROM record WHERE 0;"
               "INSERT INTO master VALUES"
               " (1, 0, 0, 1, 1, 3, 0, 1, 1, 1, zeroblob(32), x'31', NULL),"

@@ -178,7 +178,7 @@ static void only_what_is_archived_goes(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM record"), 2);
     assert_int_equal(number(f, "SELECT min(sequence) FROM record"), 6);
     assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 5);
-    assert_int_equal(number(f, "SELECT deleted FROM stream"), 5);
+    assert_int_equal(number(f, "SELECT records FROM swept"), 5);
 }
 
 static void without_read_back_nothing_goes(void **state)
@@ -276,7 +276,7 @@ static void an_incident_keeps_its_room_and_lets_others_go(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 0);
     assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'deleted'"), 9);
     assert_int_equal(number(f, "SELECT last FROM deleted WHERE stream = 2 AND first = 1"), 3);
-    assert_int_equal(number(f, "SELECT deleted FROM stream WHERE id = 2"), 3);
+    assert_int_equal(number(f, "SELECT records FROM swept WHERE stream = 2"), 3);
 }
 
 /* A whole source's, a partition's, and a backlog, which shuts nothing. */
