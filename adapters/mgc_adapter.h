@@ -224,6 +224,12 @@ struct mgc_adapter {
      * MGC_OK: every byte is there as delivered; MGC_FAULT: it is not, and text says what. */
     int32_t (*verify)(void *instance, const struct mgc_batch *batch, const struct mgc_fact *facts,
                       uint32_t fact_count, struct mgc_error *e);
+
+    /* 1: the module wants the bytes alone. Its records come without what only their JSON says,
+     * which saves parsing it: kind is MGC_KIND_OTHER; type, id, participant to reason are empty;
+     * chat_id, read_first, read_last are 0. */
+    uint32_t raw_only;
+    uint32_t unused; /* 0 */
 };
 
 /* The one exported symbol. host_major: the host's; return NULL to decline. */

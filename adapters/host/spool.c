@@ -131,7 +131,8 @@ static int read_all(struct spool *s, struct json_doc *d, struct err *e)
     return spool_rewind(s, e);
 }
 
-int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], struct err *e)
+int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], bool raw_only,
+               struct err *e)
 {
     OWN(own_fd) int taken = fd;
     OWN(own_spool) struct spool *s = calloc(1, sizeof *s);
@@ -142,6 +143,7 @@ int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], st
     arena_init(&s->record_arena, KEEP);
     buf_init(&s->raw, SPOOL_MAX_JSON + SPOOL_MAX_NOTE);
     memcpy(s->digest, digest, SHA256_SIZE);
+    s->raw_only = raw_only;
     s->doc = json_doc_new();
     s->sum = sha256_new();
     s->f = s->doc && s->sum ? fdopen(taken, "rb") : NULL;
@@ -272,7 +274,7 @@ static int fill(struct spool *s, struct err *e)
     memcpy(s->record.sha256, h->hash, SHA256_SIZE);
     if (!spool_put(&s->record_arena, (struct slice){s->raw.p, h->note_n}, &s->record.note))
         return err_memory(e, "a record of a batch");
-    return h->flags & MGC_RECORD_UNREADABLE ? 0 : fill_decoded(s, e);
+    return s->raw_only || h->flags & MGC_RECORD_UNREADABLE ? 0 : fill_decoded(s, e);
 }
 
 /* What a module got were the batch's records, or it must not succeed with them. */

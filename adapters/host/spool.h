@@ -30,8 +30,9 @@ enum {
 /* In the worker. */
 struct spool;
 /* Takes fd. digest: of the batch; a pass over records that do not have it ends in ERR_FAULT, as
- * does a malformed spool. */
-int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], struct err *e);
+ * does a malformed spool. raw_only: as a module wants it. */
+int spool_open(struct spool **out, int fd, const uint8_t digest[SHA256_SIZE], bool raw_only,
+               struct err *e);
 void spool_close(struct spool *s);
 
 struct spool_totals {

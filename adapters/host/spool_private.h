@@ -29,6 +29,7 @@ struct spool {
     size_t room_count, range_count;
     struct spool_totals totals;
     bool *settled; /* totals.records of them */
+    bool raw_only;
     uint8_t digest[SHA256_SIZE];
     struct sha256 *sum; /* of the pass so far */
     bool passed;        /* to its end, and it was the digest */

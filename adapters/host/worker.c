@@ -213,7 +213,8 @@ static int32_t with_instance(struct guest *g, struct mgc_error *me)
 {
     struct mgc_batch batch = {0};
     struct err e = {0};
-    if (spool_open(&g->spool, CHILD_SPOOL, g->task.digest, &e) < 0 || make_batch(g, &batch, &e) < 0)
+    if (spool_open(&g->spool, CHILD_SPOOL, g->task.digest, g->adapter.raw_only == 1, &e) < 0 ||
+        make_batch(g, &batch, &e) < 0)
         return say(me, MGC_FAULT, e.text);
     int32_t rc = g->adapter.open(&g->host, g->values, &g->instance, me);
     if (rc != MGC_OK)

@@ -208,6 +208,7 @@ MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)
         .close = free,
         .find = on_find,
         .verify = on_verify,
+        .raw_only = 1,
     };
     return host_major == MGC_ABI_MAJOR ? &adapter : NULL;
 }

@@ -123,7 +123,9 @@ AT(mgc_adapter, deliver, 64);
 AT(mgc_adapter, close, 72);
 AT(mgc_adapter, find, 80);
 AT(mgc_adapter, verify, 88);
-ENDS(mgc_adapter, 96);
+AT(mgc_adapter, raw_only, 96);
+AT(mgc_adapter, unused, 100);
+ENDS(mgc_adapter, 104);
 
 /* Numbers that travel. */
 _Static_assert(MGC_OK == 0 && MGC_RETRY == -1 && MGC_REJECTED == -2 && MGC_CONFIG == -3 &&
