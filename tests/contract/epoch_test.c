@@ -285,8 +285,8 @@ static void capture(struct place *p, int64_t epoch, struct slice subject, int64_
     OWN(own_staging_txn) struct staging_txn t = {0};
     OK(staging_begin(p->staging, &t, &e));
     OK(db_run(t.db,
-              "INSERT INTO stream (source, epoch, subject, sequence, hash, captured, deleted,"
-              " last_us) VALUES ($1, $2, $3, $4, $5, $4, 0, 1) ON CONFLICT (source, epoch, subject)"
+              "INSERT INTO stream (source, epoch, subject, sequence, hash, captured,"
+              " last_us) VALUES ($1, $2, $3, $4, $5, $4, 1) ON CONFLICT (source, epoch, subject)"
               " DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash",
               DB_ARGS(DB_T(SOURCE), DB_I(epoch), DB_T(subject), DB_I(sequence),
                       DB_B(((struct slice){(const char *)hash, SHA256_SIZE}))),

@@ -126,7 +126,7 @@ static int read_through(const char *bytes, size_t size, uint64_t *n, struct err 
     const struct mgc_record *r = NULL;
     struct spool_totals t;
     uint32_t facts = 0;
-    int rc = spool_open(&s, file_of(bytes, size), bench.batch.digest, e);
+    int rc = spool_open(&s, file_of(bytes, size), bench.batch.digest, false, e);
     if (rc < 0)
         return rc;
     spool_totals(s, &t);
