@@ -67,7 +67,7 @@ static struct record_await *take_ready(struct relay *r, struct unknown *unknown)
     struct record_await *ready = NULL;
     struct record_await **end = &ready;
     struct record_await **at = &r->awaits;
-    *unknown = (struct unknown){NULL};
+    *unknown = (struct unknown){.a = NULL};
     relay_lock(r);
     r->awaits_last = NULL;
     while (*at) {
