@@ -67,6 +67,7 @@ class Deployment:
         self.out = os.path.abspath(keep) if keep else os.path.join(self.dir, "out")
         self.port = free_port()
         self.running = {}
+        self.places = {}  # of parts whose folder is not below ours
         self.peaks = {}
         self.domain = "example.test"
         self.neighbours = []
@@ -82,7 +83,15 @@ class Deployment:
         return done.stdout.strip() if output else None
 
     def part_dir(self, name):
-        return os.path.join(self.dir, name)
+        return self.places.get(name) or os.path.join(self.dir, name)
+
+    def part_lives(self, name):
+        try:
+            pid = int(self.read_part(name, "pid"))
+            with open("/proc/%d/stat" % pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
 
     def start_part(self, name):
         os.makedirs(self.part_dir(name), exist_ok=True)
@@ -144,6 +153,18 @@ class Deployment:
             [self.program, "--data", self.data, service], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True, env={**os.environ, **(environment or {})})
         log.close()
+        self.note_pid(service)
+
+    def note_pid(self, service):
+        """For the guard, which ends what a test leaves that was ended itself."""
+        folder = os.path.join(self.dir, "run", service)
+        os.makedirs(folder, exist_ok=True)
+        pid = self.running[service].pid
+        with open("/proc/%d/stat" % pid) as stat:
+            since = stat.read().rsplit(")", 1)[1].split()[19]
+        for name, value in (("pid", str(pid)), ("pid.since", since)):
+            with open(os.path.join(folder, name), "w") as f:
+                f.write(value + "\n")
 
     def ready(self, service):
         """A service is ready when its log says so after its newest start."""
@@ -271,6 +292,9 @@ class Deployment:
     # ---- the end ----
 
     def __enter__(self):
+        if not os.environ.get("HOLDFAST_TEST_KEEP"):
+            subprocess.run(["setsid", "-f", os.path.join(PARTS, "guard"), str(os.getpid()), self.dir],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         return self
 
     def __exit__(self, kind, value, trace):

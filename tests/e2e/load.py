@@ -51,7 +51,10 @@ class Chat(threading.Thread):
 
     def run(self):
         while not self.stop:
+            before = len(self.acknowledged)
             self.say(20)
+            if len(self.acknowledged) == before:
+                time.sleep(0.2)  # nobody serves: the pause of a person who tries again
 
 
 class Book:

@@ -126,11 +126,16 @@ script_of()
 # stop_services SCRATCH: stops every part that lives in a folder SCRATCH/<service>, removes SCRATCH.
 stop_services()
 {
+    stop_services_in "$1"
+    rm -rf "$1"
+}
+
+stop_services_in()
+{
     local service
-    for service in postgres kafka postfix smtp; do
+    for service in postgres kafka kafka-cluster postfix smtp; do
         if [ -d "$1/$service" ]; then
             "$(script_of "$service")" stop "$1/$service" || true
         fi
     done
-    rm -rf "$1"
 }
