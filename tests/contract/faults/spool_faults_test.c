@@ -246,7 +246,7 @@ static void cut_off_anywhere_it_is_malformed(void **state)
 
 static void any_byte_may_be_another(void **state)
 {
-    static const unsigned char with[] = {0xff, 0x01, 0x80, 0x10};
+    static const unsigned char with[] = {0xff, 0x01};
     (void)state;
     for (size_t at = 0; at < bench.spool.n; at++) {
         for (size_t i = 0; i < sizeof with; i++) {
