@@ -149,7 +149,7 @@ def reconcile(d, trust, how):
         die(d, words)
     done = d.holdfast(*words, "--yes").stdout
     check("done:" in done, "reconcile says: %s", done)
-    check((how == "gone") == ("gone from the queue" in done), "about the queue it says: %s", done)
+    check(how != "gone" or "gone from the queue" in done, "about the queue it says: %s", done)
     again = d.holdfast(*words, "--yes").stdout
     check("nothing to do" in again, "a second time: %s", again)
 
