@@ -489,7 +489,19 @@ static void set_topic_limit(const struct place *p, const char *bytes)
     rd_kafka_ConfigResource_t *resource =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, p->topic);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    static const char *const others[][2] = {
+        /* What is not named here would be reset. */
+        {"cleanup.policy", "delete"},
+        {"retention.ms", "-1"},
+        {"retention.bytes", "-1"},
+        {"message.timestamp.type", "LogAppendTime"},
+        {"unclean.leader.election.enable", "false"},
+        {"min.insync.replicas", "1"},
+    };
     assert_int_equal(rd_kafka_ConfigResource_set_config(resource, "max.message.bytes", bytes), 0);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_int_equal(rd_kafka_ConfigResource_set_config(resource, others[i][0], others[i][1]),
+                         0);
     rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 10000);
     assert_non_null(event);
@@ -560,6 +572,7 @@ static int word_on(struct word *w)
 static void told_from_the_store(struct place *p, const struct store_result *refused)
 {
     struct word good, poison, never;
+    set_topic_limit(p, "1048588"); /* or a relay would not start */
     p->r = start_relay(p, 0);
     ask(p->r, &good, refused->stream, 1);
     ask(p->r, &never, refused->stream, refused->sequence + 1000);
