@@ -7,8 +7,8 @@
 
 enum { VALUES = 8, TOGETHER = LIST_VALUES / VALUES };
 
-/* As the sweep locks them; those without a row yet, which only another capture can meet, behind
- * them; those of which there are only duplicates last. */
+/* Every capture locks them in this order: by number; those without a row yet; those of which there
+ * are only duplicates last. */
 static int by_lock(const void *a, const void *b)
 {
     const struct stream *x = *(struct stream *const *)a;

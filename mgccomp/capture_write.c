@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The transaction that captures a batch. Order of locks: positions by partition, the gate when
- * there is something to report, streams by number, the tally. Deleting takes the gate before
- * streams too, and these in the same order, so the two can't block each other.
+ * there is something to report, streams by number, the tally. Deleting takes the gate first and
+ * no row of a stream, so the two can't block each other.
  */
 #include "mgccomp/capture_write.h"
 
