@@ -3,6 +3,7 @@
  * What the ledger and the sweep refuse, and what they do at their limits, on SQLite and on a
  * private PostgreSQL: bad names, rows that somebody changed, too many of anything.
  */
+#include "base/clock.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/kept.h"
@@ -12,13 +13,14 @@
 #include "retention/sweep_hashes.h"
 #include "tests/contract/feed.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-enum { LEASE_FOR_MS = 3600 * 1000 };
+enum { LEASE_FOR_MS = 3600 * 1000, PATIENCE_MS = 30000 };
 
 static const char *scratch;
 static const struct ledger_due everything = {.records = 10000, .bytes = 4 << 20, .now = true};
@@ -371,6 +373,79 @@ static void old_hashes_are_forgotten_page_by_page(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM deleted"), 0);
 }
 
+/* ---- the thread ---- */
+
+static void await(struct fixture *f, const char *sql, int64_t wanted)
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (number(f, sql) != wanted && clock_mono_ms() < until)
+        (void)poll(NULL, 0, 20);
+    assert_int_equal(number(f, sql), wanted);
+}
+
+static void shut(struct fixture *f)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    const struct incident i = {
+        .kind = INCIDENT_GAP, .object = SLICE("here"), .part = 0, .detail = SLICE("a test")};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_open(&t, &i, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+static void mend(struct fixture *f)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_close(&t, INCIDENT_GAP, SLICE("here"), "mended", &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+static void a_sweep_keeps_what_is_shut_until_it_is_mended(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_instance i = added(f, SLICE("a"));
+    const struct sweep_options o = {.staging = f->st};
+    struct sweep *s = NULL;
+    posts(f, 3);
+    archive(f, &i);
+    shut(f);
+    ok(sweep_start(&s, &o, &f->e), &f->e);
+    await(f, "SELECT count(*) FROM kept", 3);
+    sweep_stop(s);
+    mend(f);
+    ok(sweep_start(&s, &o, &f->e), &f->e);
+    await(f, "SELECT count(*) FROM kept", 0);
+    sweep_stop(s);
+    sweep_stop(NULL);
+}
+
+/* Partition 0 was not read back; what lies in the other one goes all the same, pass by pass. */
+static void a_sweep_passes_by_what_is_stuck(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_instance i = added(f, SLICE("a"));
+    struct wake archived = {.fd = -1};
+    const struct sweep_options o = {.staging = f->st, .archived = &archived};
+    struct sweep *s = NULL;
+    assert_true(wake_init(&archived));
+    ok(ledger_instance_readback(f->st, i.id, 1, &f->e), &f->e);
+    posts(f, 2);
+    archive(f, &i);
+    ok(ledger_instance_readback(f->st, i.id, LEDGER_READBACK_FULL, &f->e), &f->e);
+    posts_in(f, &f->other, 2, 1);
+    archive(f, &i);
+    ok(sweep_start(&s, &o, &f->e), &f->e);
+    await(f, "SELECT count(*) FROM record", 2);
+    posts_in(f, &f->other, 2, 1);
+    archive(f, &i);
+    wake_ring(&archived);
+    await(f, "SELECT count(*) FROM record", 2);
+    sweep_stop(s);
+    wake_done(&archived);
+    assert_int_equal(number(f, "SELECT count(*) FROM record WHERE part = 0"), 2);
+}
+
 #define CASE(f, fn)                                                                                \
     {                                                                                              \
 #fn, fn, set_up, tear_down, f                                                              \
@@ -383,7 +458,9 @@ static void old_hashes_are_forgotten_page_by_page(void **state)
         CASE(f, what_was_changed_by_hand_is_refused),                                              \
         CASE(f, a_record_without_its_hash_is_not_deleted),                                         \
         CASE(f, less_read_back_than_before_takes_nothing_back),                                    \
-        CASE(f, old_hashes_are_forgotten_page_by_page)
+        CASE(f, old_hashes_are_forgotten_page_by_page),                                            \
+        CASE(f, a_sweep_keeps_what_is_shut_until_it_is_mended),                                    \
+        CASE(f, a_sweep_passes_by_what_is_stuck)
 
 int main(void)
 {
