@@ -134,7 +134,8 @@ int ledger_settlements(struct db *db, const struct ledger_batch *b, ledger_settl
                        void *arg, struct err *e);
 /* After every record is settled as done: "settled" (ERR_CONFLICT when some are not); after
  * read-back (or when the module has none): "verified", which counts the records as archived;
- * "parked" opens the incident, and when the batch was settled its receipts count no longer. */
+ * "parked" opens the incident, and when the batch was settled its receipts count no longer;
+ * ERR_NOT_FOUND: the adapter is retired. */
 int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *state,
                        struct slice why, struct err *e);
 /* Counts an attempt of a frozen batch, and forgets rejected and refuted settlements. */

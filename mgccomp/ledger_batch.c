@@ -300,6 +300,18 @@ static int open_parked(struct staging_txn *t, const struct ledger_batch *b, bool
     return rc == 0 ? incident_open(t, &i, &opened, e) : rc;
 }
 
+/* A batch whose adapter was retired meanwhile is nobody's to see to, and its records may be gone.
+ * The gate is locked as by whoever retires it. */
+static int still_wanted(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
+{
+    int64_t retired = 0;
+    int rc = staging_lock_gate(t, e);
+    if (rc == 0)
+        rc = db_int(t->db, "SELECT count(*) FROM instance WHERE id = $1 AND state = 'retired'",
+                    DB_ARGS(DB_I(b->instance)), 0, &retired, e);
+    return rc == 0 && retired ? err_set(e, ERR_NOT_FOUND, "the adapter is retired") : rc;
+}
+
 int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *state,
                        struct slice why, struct err *e)
 {
@@ -314,6 +326,8 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
     bool allowed = false;
     OWN(own_staging_txn) struct staging_txn t = {0};
     int rc = lease_begin(st, &t, e);
+    if (rc == 0 && strcmp(state, "parked") == 0)
+        rc = still_wanted(&t, b, e);
     if (rc == 0)
         rc = batch_state_is(t.db, b, old, e);
     for (size_t i = 0; rc == 0 && i < sizeof before / sizeof before[0]; i++)

@@ -518,6 +518,18 @@ static void the_low_water_is_the_slowest_required_one(void **state)
     assert_int_equal(cut(f, &mail, &everything), ERR_NOT_FOUND);
 }
 
+static void a_retired_ones_batch_is_nobodys_to_see_to(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_instance i = added(f, "a", true, 2);
+    posts(f, &f->room, 2);
+    ok(cut(f, &i, &everything), &f->e);
+    ok(ledger_retire(f->st, SLICE("a"), SLICE("moved away"), &f->e), &f->e);
+    assert_int_equal(ledger_batch_state(f->st, &f->batch, "parked", SLICE("its rows went"), &f->e),
+                     ERR_NOT_FOUND);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident"), 0);
+}
+
 static void an_instance_starts_at_the_oldest_record(void **state)
 {
     struct fixture *f = *state;
@@ -643,6 +655,7 @@ static void a_kill_between_any_two_steps_leaves_the_same_batch(void **state)
         CASE(f, what_is_settled_stays_settled), CASE(f, a_parked_batch_waits_for_a_person),        \
         CASE(f, refuted_receipts_count_no_longer),                                                 \
         CASE(f, the_low_water_is_the_slowest_required_one),                                        \
+        CASE(f, a_retired_ones_batch_is_nobodys_to_see_to),                                        \
         CASE(f, an_instance_starts_at_the_oldest_record),                                          \
         CASE(f, failures_are_kept_until_a_success),                                                \
         CASE(f, a_kill_between_any_two_steps_leaves_the_same_batch)
