@@ -10,6 +10,8 @@
 #include "base/own.h"
 #include "base/stop.h"
 
+#include <sys/stat.h>
+
 enum { LOCK_PAUSE_MS = 50 };
 
 void handles_init(struct handles *h, struct settings *s)
@@ -26,11 +28,36 @@ void handles_done(struct handles *h)
     handles_init(h, h->settings);
 }
 
+static bool holds(const char *folder, const char *name)
+{
+    char path[SETTINGS_PATH + 16];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path &&
+           stat(path, &st) == 0;
+}
+
+/* A record that goes into a new store where the real one is not mounted would look recorded: only
+ * `up` begins a data folder. */
+static int check_folder(const struct handles *h, struct err *e)
+{
+    const char *data = h->settings->data;
+
+    if (h->running || holds(data, "holdfast.conf") || holds(data, "chat.db"))
+        return 0;
+    return err_set(e, ERR_CONFIG,
+                   "%s is no data folder: it has neither holdfast.conf nor chat.db. Mistyped, or "
+                   "not mounted? 'holdfast --data %s up' begins one",
+                   data, data);
+}
+
 int handles_lock(struct handles *h, struct err *e)
 {
     if (h->lock_fd >= 0 || h->settings->services)
         return 0;
-    int err = file_make_dirs(h->settings->data, e);
+    int err = check_folder(h, e);
+    if (!err)
+        err = file_make_dirs(h->settings->data, e);
     return err ? err : file_lock_dir(h->settings->data, &h->lock_fd, e);
 }
 

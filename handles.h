@@ -31,7 +31,8 @@ struct handles {
 void handles_init(struct handles *h, struct settings *s);
 void handles_done(struct handles *h); /* closes what a command opened for itself */
 
-/* Makes the data folder and locks it (embedded). ERR_CONFLICT: another process has it. */
+/* Makes the data folder, when this is `up`, and locks it (embedded). ERR_CONFLICT: another process
+ * has it. ERR_CONFIG: there is none, and this is another command. */
 int handles_lock(struct handles *h, struct err *e);
 /* As above, waiting up to ms for a command that is just at work; not for another service. */
 int handles_lock_patiently(struct handles *h, int64_t ms, struct err *e);

@@ -44,7 +44,7 @@ static int run_once(const struct invocation *i, int in_fd)
     if ((i->command->flags & APP_REMOTE) && !i->handles->settings->services) {
         int reached = reach_service(i, in_fd, &code, &e);
         if (reached < 0)
-            return fprintf(stderr, "holdfast: %s\n", e.text), APP_FAILED;
+            return fprintf(stderr, "holdfast: %s\n", e.text), app_failure(i->command, APP_FAILED);
         if (reached)
             return code;
     }

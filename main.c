@@ -452,7 +452,7 @@ static const struct app_command commands[] = {
     {"status", "look", "[--rooms] [--json]",
      "is everything recorded and archived, and what is stuck? Exit 0 complete, 1 behind, 2 "
      "incomplete, 3 unknown",
-     APP_REMOTE, cmd_status, NULL},
+     APP_REMOTE | APP_VERDICT, cmd_status, NULL},
     {"incident list", "look", "[--all] [--json]", "what is wrong with the record", APP_REMOTE,
      cmd_incident_list, NULL},
     {"incident show", "look", "ID [--json]", "one incident, whole", APP_REMOTE, cmd_incident_show,
@@ -639,7 +639,7 @@ int main(int argc, char **argv)
     log_init("holdfast", LOG_INFO);
     if (settings_load(&settings, config, data, &e)) {
         fprintf(stderr, "holdfast: %s\n", e.text);
-        return APP_USAGE;
+        return app_failure(c, APP_USAGE);
     }
     handles_init(&handles, settings);
     return invoke(&i);

@@ -385,12 +385,12 @@ int status_command(struct app_io *io, const struct status_input *in, int argc, c
     if (k && rooms)
         k->rooms = list = calloc(STATUS_ROOMS, sizeof *list);
     if (!k || (rooms && !list))
-        return err_memory(&e, "status"), app_fail(io, &e);
+        return err_memory(&e, "status"), (void)app_fail(io, &e), STATUS_UNKNOWN;
     if (status_look(k, in, &e))
         snprintf(k->unknown, sizeof k->unknown, "%.290s", e.text);
     enum status_verdict v = judge(k);
     if (io->json)
-        return print_json(io->out, k, in, v, &e) ? app_fail(io, &e) : (int)v;
+        return print_json(io->out, k, in, v, &e) ? (app_fail(io, &e), STATUS_UNKNOWN) : v;
     print_headline(io->out, k, v);
     if (v == STATUS_UNKNOWN && !k->captured)
         return v;

@@ -112,6 +112,11 @@ void app_help_command(const struct app_command *c, const char *program, FILE *ou
         (void)fprintf(out, "\n%s\n", c->help);
 }
 
+int app_failure(const struct app_command *c, int code)
+{
+    return c->flags & APP_VERDICT ? APP_UNKNOWN : code;
+}
+
 /* The commands that begin with a word, when it is whole. */
 static bool list_begun(const struct app_command *table, const char *word, FILE *err)
 {

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 /* Exit codes every command keeps to, besides its own documented ones. */
-enum { APP_OK = 0, APP_FAILED = 1, APP_USAGE = 2 };
+enum { APP_OK = 0, APP_FAILED = 1, APP_USAGE = 2, APP_UNKNOWN = 3 };
 
 struct app_io {
     FILE *in, *out, *err;
@@ -29,6 +29,7 @@ enum app_flag {
     APP_FILES = 2,  /* its operands are files: the client opens each and passes it as `in` */
     APP_LOCAL = 4,  /* never remote */
     APP_HIDDEN = 8,
+    APP_VERDICT = 16, /* its codes are verdicts: one that could not be run exits with APP_UNKNOWN */
 };
 
 struct app_command {
@@ -40,6 +41,9 @@ struct app_command {
     int (*run)(struct app_io *io, int argc, char **argv); /* argv[0] = first word after the name */
     const char *help;                                     /* more paragraphs, or NULL */
 };
+
+/* What a failure to run it exits with: code, or APP_UNKNOWN. */
+int app_failure(const struct app_command *c, int code);
 
 /* Finds the command by one or two leading words; NULL when there is none. *used = words it took. */
 const struct app_command *app_find(const struct app_command *table, int argc, char **argv,

@@ -207,11 +207,14 @@ def wrong_words(d):
                               (("room", "--data=" + d.data, "list"), 0, room_list),
                               (("room", "list", "--data"), 2, "--data and --config need a value"),
                               (("room", "lst"), 2, "which command: 'room add', 'room list'?"),
-                              (("room", "list", "--dta", d.data), 2, "no option '--dta'"),
-                              (("room", "list", "--", "--data", d.data), 2, "")):
+                              (("room", "list", "--dta", "x", "--data", d.data), 2, "no option '--dta'"),
+                              (("room", "list", "--", "--data", d.data), 1, "is no data folder"),
+                              (("room", "add", "X", "--data", d.dir + "/unmounted"), 1, "is no data folder"),
+                              (("status", "--data", d.dir + "/unmounted"), 3, "is no data folder")):
         done = subprocess.run([d.program, *words], capture_output=True, text=True, timeout=60,
                               env={**os.environ, "XDG_STATE_HOME": d.dir})
         assert done.returncode == code and says in done.stdout + done.stderr, (words, done)
+    assert not os.path.exists(d.dir + "/unmounted")
 
 
 def main(program):
