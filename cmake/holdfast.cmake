@@ -69,8 +69,9 @@ function(hf_test name)
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
-  # 77: tests/parts/with cannot start a service here (Postfix for a user who is not root).
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}" SKIP_RETURN_CODE 77
+  # 77: tests/parts/with cannot start a service here (Postfix for a user who is not root). Long ones
+  # begin first (COST), or one of them is left running alone at the end.
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} COST ${T_TIMEOUT} LABELS "${T_LABELS}" SKIP_RETURN_CODE 77
     ENVIRONMENT "HOLDFAST_BIN=$<TARGET_FILE_DIR:${name}>/../holdfast")
 endfunction()
 
