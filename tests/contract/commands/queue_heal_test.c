@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `holdfast queue heal` over a real store, broker and capture: what it has sent, what it says, and
+ * how it ends. */
+#include "base/clock.h"
+#include "base/own.h"
+#include "capture/capture.h"
+#include "capture/queue_heal.h"
+#include "chat-server/store/heal_line.h"
+#include "chat-server/store/relay.h"
+#include "mgccomp/incident.h"
+#include "tests/contract/feed.h"
+#include "tests/contract/queues.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 60000 };
+
+static const char *scratch;
+
+struct fixture {
+    char staging[600], store[600], topic[40];
+    struct kafka_target target;
+    struct staging *st;
+    struct capture *c;
+    struct app_io io;
+    char *out, *err;
+    size_t out_n, err_n;
+    struct err e;
+};
+
+static void ok(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s: %s", err_class_name(rc), e->text);
+}
+
+static void make_topics(struct fixture *f)
+{
+    char control[60];
+    (void)snprintf(control, sizeof control, "%s-control", f->topic);
+    queue_broker("topic", f->topic, "1");
+    queue_broker("topic", control, "1");
+    f->target = (struct kafka_target){.brokers = getenv("HOLDFAST_TEST_KAFKA"),
+                                      .topic = f->topic,
+                                      .group = f->topic,
+                                      .single_broker = true};
+}
+
+static int set_up(void **state)
+{
+    static int number;
+    struct fixture *f = *state;
+    number++;
+    (void)snprintf(f->staging, sizeof f->staging, "%s", feed_database(NULL, scratch));
+    (void)snprintf(f->store, sizeof f->store, "sqlite:%s/heal-store%d.db", scratch, number);
+    (void)snprintf(f->topic, sizeof f->topic, "heal-command%d", number);
+    ok(staging_open(&f->st, f->staging, &f->e), &f->e);
+    f->io = (struct app_io){.in = stdin};
+    f->io.out = open_memstream(&f->out, &f->out_n);
+    f->io.err = open_memstream(&f->err, &f->err_n);
+    assert_true(f->io.out && f->io.err);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    capture_stop(f->c);
+    f->c = NULL;
+    staging_close(f->st);
+    (void)fclose(f->io.out);
+    (void)fclose(f->io.err);
+    free(f->out);
+    free(f->err);
+    return 0;
+}
+
+/* ---- the store, the queue, and what was captured of it ---- */
+
+/* n more posts of a room. */
+static void posts(struct fixture *f, const char *source, int n)
+{
+    OWN(own_store) struct store *s = NULL;
+    ok(store_open(&s, f->store, &f->e), &f->e);
+    ok(store_claim(s, slice_of(source), &f->e), &f->e);
+    for (int i = 0; i < n; i++) {
+        struct store_result r = {0};
+        const struct store_event event = {.source = slice_of(source),
+                                          .subject = SLICE("room"),
+                                          .kind = RECORD_POST,
+                                          .time_us = clock_wall_us(),
+                                          .members =
+                                              SLICE("\"participant\":\"sip:a@x\",\"text\":\"x\""),
+                                          .numbered = true};
+        ok(store_append(s, &event, 1, &r, &f->e), &f->e);
+        assert_int_equal(r.class, 0);
+    }
+}
+
+static void run_in(struct fixture *f, const char *url, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    ok(db_open(&db, url, 0, &f->e), &f->e);
+    ok(db_script(db, sql, &f->e), &f->e);
+}
+
+/* What the source has stored goes to the queue; its relay then ends. */
+static void relay_all(struct fixture *f, const char *source)
+{
+    const struct relay_options o = {
+        .store_url = f->store, .kafka = f->target, .source = slice_of(source)};
+    struct relay *r = NULL;
+    ok(relay_start(&r, &o, &f->e), &f->e);
+    ok(relay_wait(r, PATIENCE_MS, &f->e), &f->e);
+    relay_stop(r);
+}
+
+static void start_capture(struct fixture *f)
+{
+    const struct capture_options o = {.staging = f->st, .kafka = &f->target};
+    ok(capture_start(&f->c, &o, &f->e), &f->e);
+}
+
+static int64_t number(struct fixture *f, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_int(db, sql, DB_NO_ARGS, 0, &n, &f->e), &f->e);
+    return n;
+}
+
+static void await(struct fixture *f, const char *sql, int64_t n)
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (number(f, sql) != n) {
+        if (clock_mono_ms() > until)
+            fail_msg("%s: not %lld", sql, (long long)n);
+        (void)poll(NULL, 0, 20);
+    }
+}
+
+static void open_gap(struct fixture *f, const char *source)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    const struct incident i = {.kind = INCIDENT_GAP,
+                               .object = slice_of(source),
+                               .source = slice_of(source),
+                               .subject = SLICE("room"),
+                               .part = 0,
+                               .first = 2,
+                               .last = 3,
+                               .detail = SLICE("two are missing")};
+    ok(staging_begin(f->st, &t, &f->e), &f->e);
+    ok(incident_open(&t, &i, NULL, &f->e), &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+}
+
+/* ---- the command ---- */
+
+static int heal(struct fixture *f, const char *timeout)
+{
+    OWN(own_store) struct store *s = NULL;
+    char word[40];
+    char *argv[] = {word, NULL};
+    struct err e = {0};
+    ok(store_open_reader(&s, f->store, &e), &e);
+    const struct queue_heal_input in = {.staging = f->st,
+                                        .store = s,
+                                        .store_url = f->store,
+                                        .kafka = f->target.topic ? &f->target : NULL};
+    (void)snprintf(word, sizeof word, "%s", timeout);
+    rewind(f->io.out);
+    rewind(f->io.err);
+    int code = queue_heal_command(&f->io, &in, 1, argv);
+    (void)fputc('\0', f->io.out);
+    (void)fputc('\0', f->io.err);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static void said(const char *text, const char *what)
+{
+    if (!strstr(text, what))
+        fail_msg("\"%s\" is not in: %s", what, text);
+}
+
+static void nothing_to_heal(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, "urn:one", 2);
+    assert_int_equal(heal(f, "--timeout=1s"), APP_OK);
+    assert_string_equal(f->out, "nothing is missed\n");
+    assert_int_equal(heal(f, "--timeout=soon"), APP_USAGE);
+    said(f->err, "a duration such as 60s");
+    assert_int_equal(heal(f, "now"), APP_USAGE);
+    assert_int_equal(heal(f, "--no-such-option"), APP_USAGE);
+    run_in(f, f->store,
+           "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)"
+           " INSERT INTO stream (source, epoch, subject) SELECT 'urn:' || i, 1, 'room' FROM n;"
+           "INSERT INTO record (stream, sequence, kind, prior, hash, raw) SELECT s.id, 1, r.kind, "
+           "0, r.hash, r.raw FROM stream s, record r WHERE s.source <> 'urn:one' AND r.pos = 1");
+    assert_int_equal(heal(f, "--timeout=1s"), APP_OK);
+    said(f->out, "more than 32 sources: the others were not asked");
+    run_in(f, f->store, "DROP TABLE parked");
+    assert_int_not_equal(heal(f, "--timeout=1s"), APP_OK);
+    said(f->err, "parked");
+}
+
+/* One process has store and mgccomp: there is nobody to ask. */
+static void without_a_queue_nobody_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, "urn:one", 3);
+    open_gap(f, "urn:one");
+    open_gap(f, "urn:elsewhere");
+    assert_int_equal(heal(f, "--timeout=300ms"), APP_FAILED);
+    said(f->out, "something is still missed\n");
+    said(f->out, "1 gaps and 0 changed logs were not settled in time");
+    said(f->out, "1 gaps are of sources without a store here");
+    assert_null(strstr(f->out, "gaps closed"));
+}
+
+/* Two sources whose relays do not run: one's gap closes but for a record that its store has lost,
+ * and what the queue had refused gets through. */
+static void stores_send_what_is_missing(void **state)
+{
+    struct fixture *f = *state;
+    make_topics(f);
+    posts(f, "urn:one", 5);
+    posts(f, "urn:two", 5);
+    run_in(f, f->store,
+           "UPDATE stream SET relayed = 3;"
+           "INSERT INTO parked SELECT id, 2, 1, 'refused' FROM stream WHERE source = 'urn:one';"
+           "DELETE FROM record WHERE sequence = 2 AND stream ="
+           " (SELECT id FROM stream WHERE source = 'urn:two')");
+    relay_all(f, "urn:one");
+    relay_all(f, "urn:two");
+    start_capture(f);
+    await(f, "SELECT count(*) FROM incident WHERE kind = 'gap' AND closed_us IS NULL", 2);
+    open_gap(f, "urn:elsewhere");
+    assert_int_equal(heal(f, "--timeout=40s"), APP_FAILED);
+    said(f->out, "gaps closed: 1, changed logs: 0, refused records that got through: 1");
+    said(f->out, "1 gaps stand: their store has not what is missing");
+    said(f->out, "1 gaps are of sources without a store here");
+    said(f->out, "Type: holdfast incident list");
+    assert_null(strstr(f->out, "in time"));
+    assert_int_equal(number(f, "SELECT count(DISTINCT stream * 100 + sequence) FROM record"), 9);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL AND first = 2"
+                               " AND last = 2 AND source = 'urn:two'"),
+                     1);
+}
+
+static void without_capture_nothing_is_settled_in_time(void **state)
+{
+    struct fixture *f = *state;
+    make_topics(f);
+    posts(f, "urn:one", 5);
+    relay_all(f, "urn:one");
+    open_gap(f, "urn:one");
+    run_in(f, f->store,
+           "INSERT INTO log_change (source, part, before_offset, after_offset, opened_us)"
+           " VALUES ('urn:one', 0, 9, 5, 1)");
+    assert_int_equal(heal(f, "--timeout=1500ms"), APP_FAILED);
+    said(f->out, "1 gaps and 1 changed logs were not settled in time. Is capture running?");
+}
+
+/* The process that serves a source, when its record is refused: what it says to who wants it. */
+struct server {
+    struct fixture *f;
+    atomic_bool stop;
+};
+
+static void *refuse(void *arg)
+{
+    static const struct heal_message m = {.type = HEAL_ANSWER,
+                                          .source = {"urn:one", 7},
+                                          .subject = {"room", 4},
+                                          .epoch = 1,
+                                          .first = 2,
+                                          .last = 2,
+                                          .result = {HEAL_PARKED, sizeof HEAL_PARKED - 1}};
+    struct server *s = arg;
+    struct heal_line *line = NULL;
+    struct err e = {0};
+    if (heal_line_open(&line, &s->f->target, &e) < 0)
+        abort();
+    while (!atomic_load(&s->stop)) {
+        (void)heal_line_send(line, &m, &e);
+        (void)poll(NULL, 0, 20); /* the pace of the answers */
+    }
+    heal_line_close(line);
+    return NULL;
+}
+
+/* It answers before the command's own relay listens. */
+static void what_the_queue_refuses_again_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct server server = {.f = f};
+    pthread_t thread;
+    make_topics(f);
+    posts(f, "urn:one", 3);
+    relay_all(f, "urn:one");
+    run_in(f, f->store, "INSERT INTO parked SELECT id, 2, 1, 'refused' FROM stream");
+    assert_int_equal(pthread_create(&thread, NULL, refuse, &server), 0);
+    int code = heal(f, "--timeout=40s");
+    atomic_store(&server.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(code, APP_FAILED);
+    assert_string_equal(f->out, "something is still missed\n"
+                                "  1 records are refused by the queue\n"
+                                "Type: holdfast incident list\n");
+}
+
+#define CASE(fn, f)                                                                                \
+    {                                                                                              \
+#fn, fn, set_up, tear_down, f                                                              \
+    }
+
+int main(void)
+{
+    static struct fixture alone;
+    static struct fixture services;
+    scratch = getenv("HOLDFAST_TEST_SCRATCH");
+    if (!scratch || !getenv("HOLDFAST_TEST_KAFKA")) {
+        (void)fprintf(stderr, "run me through tests/parts/with kafka -- queue_heal_test\n");
+        return 2;
+    }
+    const struct CMUnitTest tests[] = {
+        CASE(nothing_to_heal, &alone),
+        CASE(without_a_queue_nobody_is_asked, &alone),
+        CASE(stores_send_what_is_missing, &services),
+        CASE(without_capture_nothing_is_settled_in_time, &services),
+        CASE(what_the_queue_refuses_again_is_said, &services),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
+}
