@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `holdfast queue check` on both queues, and `holdfast drain`: what they say, and how they end. */
+/* `holdfast queue check` on both queues, `holdfast drain` and `holdfast ingest` with a queue: what
+ * they say, and how they end. */
 #include "base/clock.h"
 #include "base/own.h"
+#include "capture/ingest.h"
 #include "capture/queue_check.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/ledger.h"
@@ -10,6 +12,7 @@
 #include "tests/contract/queues.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -268,6 +271,83 @@ static void drain_waits_for_the_queues_end(void **state)
     complained(f, "the queue's end at the start is not captured yet");
 }
 
+/* ---- ingest ---- */
+
+static void *resume_later(void *arg)
+{
+    (void)arg;
+    (void)poll(NULL, 0, 1200); /* meanwhile the command waits */
+    queue_broker("resume", NULL, NULL);
+    return NULL;
+}
+
+static const struct store_limit no_limit = {.folder = "/"};
+
+/* One record whose id is given, by a writer and a relay of its own; the broker hangs at first. */
+static int ingest(struct fixture *f, int id, bool hangs)
+{
+    char option[] = "--source=urn:other";
+    char as_json[] = "--json";
+    char *argv[] = {option, as_json, NULL};
+    char line[200];
+    struct writer *w = NULL;
+    struct relay *r = NULL;
+    OWN(own_file) FILE *in = tmpfile();
+    pthread_t thread;
+    const struct relay_options relay = {
+        .store_url = f->q.url, .kafka = f->q.target, .source = SLICE("urn:other")};
+    ok(relay_start(&r, &relay, &f->e), &f->e);
+    const struct writer_options writer = {.url = f->q.url, .stored = relay_stored, .stored_arg = r};
+    ok(writer_start(&w, &writer, &f->e), &f->e);
+    assert_non_null(in);
+    (void)snprintf(line, sizeof line,
+                   "{\"specversion\":\"1.0\",\"id\":\"m%d\",\"type\":\"com.example.message\","
+                   "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"room\",\"data\":{}}\n",
+                   id);
+    assert_true(fputs(line, in) >= 0);
+    rewind(in);
+    rewind(f->io.out);
+    rewind(f->io.err);
+    f->io.in = in;
+    const struct ingest_into into = {
+        .writer = w, .relay = r, .limit = &no_limit, .store_url = f->q.url};
+    ok(relay_wait(r, PATIENCE_MS, &f->e), &f->e);
+    if (hangs) {
+        queue_broker("pause", NULL, NULL);
+        assert_int_equal(pthread_create(&thread, NULL, resume_later, NULL), 0);
+    }
+    int code = ingest_command(&f->io, &into, 2, argv);
+    if (hangs)
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    writer_stop(w);
+    relay_stop(r);
+    (void)fputc('\0', f->io.out);
+    (void)fputc('\0', f->io.err);
+    (void)fflush(f->io.out);
+    (void)fflush(f->io.err);
+    f->io.in = stdin;
+    return code;
+}
+
+static void ingest_waits_for_the_queue(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ingest(f, 1, false), APP_OK);
+    assert_string_equal(f->out, "{\"lines\":1,\"stored\":1,\"known\":0,\"bad\":0}\n");
+    assert_int_equal(ingest(f, 2, true), APP_OK);
+    OWN(own_db) struct db *db = NULL;
+    int64_t relayed = 0;
+    ok(db_open(&db, f->q.url, 0, &f->e), &f->e);
+    ok(db_int(db, "SELECT relayed FROM stream WHERE subject = 'room'", DB_NO_ARGS, 0, &relayed,
+              &f->e),
+       &f->e);
+    assert_int_equal(relayed, 2);
+    ok(db_script(db, "INSERT INTO parked SELECT id, 1, 1, 'refused' FROM stream", &f->e), &f->e);
+    assert_int_equal(ingest(f, 2, false), APP_FAILED);
+    complained(f, "1 records were refused by the queue and wait for a person");
+    assert_string_equal(f->out, "{\"lines\":1,\"stored\":0,\"known\":1,\"bad\":0}\n");
+}
+
 #define CASE(fn, f)                                                                                \
     {                                                                                              \
 #fn, fn, set_up, tear_down, f                                                              \
@@ -289,6 +369,7 @@ int main(void)
         CASE(a_control_topic_has_one_partition, &services),
         CASE(brokers_that_are_not_there_are_named, &services),
         CASE(drain_waits_for_the_queues_end, &services),
+        CASE(ingest_waits_for_the_queue, &services),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

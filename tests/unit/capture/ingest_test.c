@@ -267,6 +267,33 @@ static void a_source_must_be_named(void **state)
     assert_said(f->err, "--source");
 }
 
+static int ingest_as(struct fixture *f, const char *option, const char *second)
+{
+    char words[3][40] = {"x.ndjson"};
+    char *argv[] = {words[0], words[1], words[2], NULL};
+    const struct ingest_into to = into(f);
+    (void)snprintf(words[1], sizeof words[1], "%s", option);
+    (void)snprintf(words[2], sizeof words[2], "%s", second);
+    f->io.in = stdin;
+    rewind(f->io.err);
+    int code = ingest_command(&f->io, &to, 3, argv);
+    (void)fflush(f->io.err);
+    return code;
+}
+
+static void one_input_of_a_free_source(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_store) struct store *other = NULL;
+    assert_int_equal(ingest_as(f, "--source=urn:other", "y.ndjson"), APP_USAGE);
+    assert_said(f->err, "one input at a time, not 2");
+    assert_int_equal(ingest_as(f, "--source=urn:other", "--sorted"), APP_USAGE);
+    ok(store_open(&other, f->url, &f->e), &f->e);
+    ok(store_claim(other, SLICE("urn:taken"), &f->e), &f->e);
+    assert_int_equal(ingest_as(f, "--source=urn:taken", "--json"), APP_FAILED);
+    assert_said(f->err, "another writer has this store");
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -279,6 +306,7 @@ int main(void)
         CASE(nothing_is_nothing),
         CASE(each_input_ends_in_signed_totals),
         CASE(a_source_must_be_named),
+        CASE(one_input_of_a_free_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
