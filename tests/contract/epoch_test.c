@@ -277,6 +277,73 @@ static void not_while_somebody_writes(void **state)
     assert_int_equal(post(p, ROOM, 2).sequence, 2);
 }
 
+/* ---- looked at ---- */
+
+static int note_epoch(void *arg, const struct store_epoch *p, struct err *e)
+{
+    struct buf *b = arg;
+    (void)e;
+    assert_true(p->since_us > 0);
+    buf_format(b, "%.*s %d %.*s;", SLICE_ARG(p->source), (int)p->epoch, SLICE_ARG(p->note));
+    return 0;
+}
+
+static int note_source(void *arg, struct slice source, struct err *e)
+{
+    struct buf *b = arg;
+    (void)e;
+    buf_format(b, "%.*s;", SLICE_ARG(source));
+    return 0;
+}
+
+static int64_t head(struct place *p, int64_t epoch, struct slice room)
+{
+    int64_t sequence = -1;
+    OK(store_head(p->s, SOURCE, epoch, room, &sequence, &e));
+    return sequence;
+}
+
+static void epochs_and_heads_are_listed(void **state)
+{
+    struct place *p = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 1000);
+    OK(store_epochs(p->s, note_epoch, &b, &e));
+    assert_int_equal(b.n, 0);
+    (void)post(p, ROOM, 1);
+    (void)post(p, ROOM, 2);
+    assert_int_equal(restored(p, 6), 7);
+    (void)post(p, ROOM, 3);
+    OK(store_epochs(p->s, note_epoch, &b, &e));
+    buf_char(&b, '|');
+    OK(store_sources(p->s, note_source, &b, &e));
+    assert_true(
+        slice_is(buf_view(&b), "sip:pool.example.com 7 a disk died;|sip:pool.example.com;"));
+    assert_int_equal(head(p, 1, ROOM), 2);
+    assert_int_equal(head(p, 7, ROOM), 1);
+    assert_int_equal(head(p, 2, ROOM), 0);
+    assert_int_equal(head(p, 1, SLICE("elsewhere")), 0);
+}
+
+/* Nothing of it stays, and the source goes on where it was. */
+static void an_epoch_that_can_not_begin(void **state)
+{
+    struct place *p = *state;
+    const struct store_restore far = {SOURCE, SLICE("x"), INT32_MAX};
+    const struct store_restore near = {SOURCE, SLICE("x"), 1};
+    struct err err = {0};
+    int64_t epoch = 0;
+    (void)post(p, ROOM, 1);
+    assert_int_equal(store_restored(p->s, &far, &epoch, &err), ERR_REJECTED);
+    assert_non_null(strstr(err.text, "no epoch left"));
+    OK(db_script(store_db(p->s), "ALTER TABLE epoch RENAME COLUMN reason TO why", &e));
+    assert_true(store_restored(p->s, &near, &epoch, &err) < 0);
+    OK(db_script(store_db(p->s), "ALTER TABLE epoch RENAME COLUMN why TO reason", &e));
+    assert_int_equal(post(p, ROOM, 2).sequence, 2);
+    assert_int_equal(restored(p, 1), 2);
+    assert_int_equal(post(p, ROOM, 3).sequence, 1);
+}
+
 /* ---- recognised ---- */
 
 static void capture(struct place *p, int64_t epoch, struct slice subject, int64_t sequence,
@@ -347,10 +414,9 @@ static void an_older_copy_is_recognised(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(chat_goes_on_in_a_new_epoch),
-        BOTH(its_first_records_name_every_head),
-        BOTH(not_while_somebody_writes),
-        BOTH(an_older_copy_is_recognised),
+        BOTH(chat_goes_on_in_a_new_epoch), BOTH(its_first_records_name_every_head),
+        BOTH(not_while_somebody_writes),   BOTH(epochs_and_heads_are_listed),
+        BOTH(an_epoch_that_can_not_begin), BOTH(an_older_copy_is_recognised),
     };
     scratch = getenv("HOLDFAST_TEST_SCRATCH");
     if (!scratch || !getenv("HOLDFAST_TEST_POSTGRES")) {
