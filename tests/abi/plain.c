@@ -175,6 +175,8 @@ static int misbehave_before(struct plain *p, const struct mgc_batch *b, int32_t 
         return *rc = fail(e, MGC_CONFIG, "the mailbox does not exist"), 1;
     if (is_mode(p, "fault"))
         return *rc = fail(e, MGC_FAULT, "confused"), 1;
+    if (is_mode(p, "rejected"))
+        return *rc = fail(e, MGC_REJECTED, "550 no such archive"), 1;
     if (is_mode(p, "nonsense"))
         return *rc = 42, 1;
     return 0;
@@ -186,6 +188,25 @@ static int32_t settle(struct plain *p, uint64_t first, uint64_t last, int32_t ve
     return p->host->settle(p->host->context, first, last, verdict, NULL, 0, text, e);
 }
 
+/* MGC_OK: each is refused, and nothing of it counts. */
+static int32_t settle_wrongly(struct plain *p, struct mgc_error *e)
+{
+    static char large[70000];
+    static struct mgc_fact many[100];
+    const struct mgc_host *h = p->host;
+    const struct mgc_fact nameless = {{"", 0}, {"x", 1}};
+    const struct mgc_fact oversized = {{"x", 1}, {large, sizeof large}};
+    for (int i = 0; i < 100; i++)
+        many[i] = (struct mgc_fact){{"x", 1}, {"y", 1}};
+    if (settle(p, 1, 0, MGC_OK, NULL, e) != MGC_FAULT || settle(p, 0, 0, 42, NULL, e) != MGC_FAULT)
+        return fail(e, MGC_CONFIG, "a wrong verdict was taken");
+    if (h->settle(h->context, 0, 0, MGC_OK, many, 100, NULL, e) != MGC_FAULT ||
+        h->settle(h->context, 0, 0, MGC_OK, &nameless, 1, NULL, e) != MGC_FAULT ||
+        h->settle(h->context, 0, 0, MGC_OK, &oversized, 1, NULL, e) != MGC_FAULT)
+        return fail(e, MGC_CONFIG, "a wrong fact was taken");
+    return MGC_OK;
+}
+
 static int32_t misbehave_settling(struct plain *p, const struct mgc_batch *b, struct mgc_error *e)
 {
     if (is_mode(p, "reject")) {
@@ -193,6 +214,10 @@ static int32_t misbehave_settling(struct plain *p, const struct mgc_batch *b, st
         return rc == MGC_OK
                    ? settle(p, b->records - 1, b->records - 1, MGC_REJECTED, "552 too big", e)
                    : rc;
+    }
+    if (is_mode(p, "wrong-settling")) {
+        int32_t rc = settle_wrongly(p, e);
+        return rc == MGC_OK ? settle_all(p, b, e) : rc;
     }
     if (is_mode(p, "outside"))
         return settle(p, 0, b->records, MGC_OK, NULL, e);
@@ -296,6 +321,14 @@ static int32_t on_verify(void *instance, const struct mgc_batch *b, const struct
     struct plain *p = instance;
     if (is_mode(p, "verify-crash"))
         raise(SIGABRT);
+    if (is_mode(p, "verify-retry"))
+        return fail(e, MGC_RETRY, "not to be reached");
+    if (is_mode(p, "verify-config"))
+        return fail(e, MGC_CONFIG, "may not read");
+    if (is_mode(p, "verify-rejected"))
+        return fail(e, MGC_REJECTED, "not wanted");
+    if (is_mode(p, "verify-settles") && settle(p, 0, 0, MGC_OK, NULL, e) == MGC_FAULT)
+        return MGC_RETRY; /* with the host's text */
     if (count != 1 || strcmp(facts[0].name.p, "path") != 0 || access(facts[0].value.p, R_OK) != 0)
         return fail(e, MGC_FAULT, "the receipt names no file");
     return compare(p, b, e);
