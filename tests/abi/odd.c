@@ -82,6 +82,16 @@ MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)
     a.deliver = NULL;
 #elif defined(ODD_UNREAD)
     a.readback = MGC_READBACK_FULL;
+#elif defined(ODD_READBACK)
+    a.readback = 9;
+#elif defined(ODD_TYPE)
+    static const struct mgc_option options[] = {{.name = "one", .type = 99}, {0}};
+    a.options = options;
+#elif defined(ODD_OPTIONS)
+    static struct mgc_option options[100];
+    for (int i = 0; i < 99; i++)
+        options[i] = (struct mgc_option){.name = "many", .type = MGC_OPTION_TEXT};
+    a.options = options;
 #elif defined(ODD_OLDER)
     a.size = offsetof(struct mgc_adapter, find);
     a.find = (int32_t(*)(void *, const struct mgc_batch *, struct mgc_error *))1;

@@ -39,6 +39,9 @@ static void modules_that_do_not_fit_are_refused(void **state)
     refused(r, "short", "bytes");
     refused(r, "bare", "lacks a name, open, deliver or close");
     refused(r, "unread", "full read-back without a verify");
+    refused(r, "readback", "an unknown read-back 9");
+    refused(r, "type", "option 1 has no name or an unknown type");
+    refused(r, "options", "over 64 options");
     refused(r, "missing", "No such file");
     refused(r, "../plain", "no module's name");
 }
