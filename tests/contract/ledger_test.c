@@ -209,6 +209,12 @@ static void nothing_is_cut_before_it_is_due(void **state)
     ok(cut(f, &i, &due), &f->e);
     assert_int_equal(f->batch.records, 5);
     assert_int_equal(f->batch.number, 1);
+    archive(f);
+    posts(f, &f->room, 1);
+    assert_int_equal(cut(f, &i, &due), ERR_NOT_FOUND);
+    due.interval_ms = 0;
+    ok(cut(f, &i, &due), &f->e);
+    assert_int_equal(f->batch.records, 1);
 }
 
 static void bytes_and_time_make_a_batch_due(void **state)
@@ -419,6 +425,9 @@ static void what_is_settled_stays_settled(void **state)
     assert_int_equal(ledger_settle(f->st, b, 4, 3, "done", SLICE("[]"), none, &f->e), ERR_REJECTED);
     assert_int_equal(ledger_batch_state(f->st, b, "settled", none, &f->e), ERR_CONFLICT);
     assert_int_equal(ledger_batch_state(f->st, b, "verified", none, &f->e), ERR_CONFLICT);
+    run_sql(f, "UPDATE batch SET state = 'parked'");
+    assert_int_equal(ledger_settle(f->st, b, 3, 5, "done", SLICE("[]"), none, &f->e), ERR_CONFLICT);
+    run_sql(f, "UPDATE batch SET state = 'frozen'");
     ok(ledger_settle(f->st, b, 3, 5, "done", SLICE("[]"), none, &f->e), &f->e);
     ok(ledger_batch_state(f->st, b, "settled", none, &f->e), &f->e);
     ok(ledger_batch_state(f->st, b, "settled", none, &f->e), &f->e);
@@ -566,12 +575,34 @@ static void failures_are_kept_until_a_success(void **state)
     assert_int_equal(i.failures, 1);
     assert_int_equal(i.next_try_us, 77);
     assert_string_equal(i.last_error, "550??no such ? mailbox");
+    /* A long one is cut between two characters, wherever its end falls. */
+    for (int shift = 0; shift < 2; shift++) {
+        char text[1002] = "x";
+        for (size_t n = (size_t)shift; n + 2 < sizeof text; n += 2)
+            memcpy(text + n, "\xc3\xa9", 3);
+        ok(ledger_failed(f->st, i.id, slice_of(text), 77, &f->e), &f->e);
+        const struct ledger_instance now = instance(f, "a");
+        struct slice kept = slice_of(now.last_error);
+        assert_in_range(kept.n, 100, 999);
+        assert_int_equal((kept.n - (size_t)shift) % 2, 0);
+        assert_memory_equal(kept.p, text, kept.n);
+    }
     posts(f, &f->room, 1);
     ok(cut(f, &i, &everything), &f->e);
     archive(f);
     i = instance(f, "a");
     assert_int_equal(i.failures, 0);
     assert_string_equal(i.last_error, "");
+}
+
+static void read_back_counts_as_declared(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_instance i = added(f, "a", true, 0);
+    ok(ledger_instance_readback(f->st, i.id, 1, &f->e), &f->e);
+    assert_int_equal(instance(f, "a").readback, 1);
+    ok(ledger_instance_readback(f->st, i.id, 2, &f->e), &f->e);
+    assert_int_equal(instance(f, "a").readback, 2);
 }
 
 /* The steps of a batch, the process ending after `steps` of them; 0 when all were done. */
@@ -657,7 +688,7 @@ static void a_kill_between_any_two_steps_leaves_the_same_batch(void **state)
         CASE(f, the_low_water_is_the_slowest_required_one),                                        \
         CASE(f, a_retired_ones_batch_is_nobodys_to_see_to),                                        \
         CASE(f, an_instance_starts_at_the_oldest_record),                                          \
-        CASE(f, failures_are_kept_until_a_success),                                                \
+        CASE(f, failures_are_kept_until_a_success), CASE(f, read_back_counts_as_declared),         \
         CASE(f, a_kill_between_any_two_steps_leaves_the_same_batch)
 
 int main(void)
