@@ -204,6 +204,10 @@ static int32_t settle_wrongly(struct plain *p, struct mgc_error *e)
         h->settle(h->context, 0, 0, MGC_OK, &nameless, 1, NULL, e) != MGC_FAULT ||
         h->settle(h->context, 0, 0, MGC_OK, &oversized, 1, NULL, e) != MGC_FAULT)
         return fail(e, MGC_CONFIG, "a wrong fact was taken");
+    for (int i = 0; i < 64; i++)
+        many[i] = (struct mgc_fact){{"x", 1}, {memset(large, 'x', 4096), 4096}};
+    if (h->settle(h->context, 0, 0, MGC_OK, many, 64, NULL, e) != MGC_FAULT)
+        return fail(e, MGC_CONFIG, "too long a receipt was taken");
     return MGC_OK;
 }
 

@@ -6,7 +6,9 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -153,6 +155,32 @@ static void a_file_must_be_named(void **state)
     char *argv[] = {missing, NULL};
     assert_int_equal(ingest_check_command(&f->io, 0, none), APP_USAGE);
     assert_int_equal(ingest_check_command(&f->io, 1, argv), APP_USAGE);
+    argv[0][1] = '\0'; /* a folder */
+    assert_int_equal(ingest_check_command(&f->io, 1, argv), APP_FAILED);
+}
+
+static void a_file_and_the_input_are_counted_together(void **state)
+{
+    struct fixture *f = *state;
+    char name[] = "/tmp/hf-check.XXXXXX";
+    char input[] = "-";
+    char json[] = "--json";
+    char *argv[] = {name, input, json, NULL};
+    OWN(own_fd) int fd = mkstemp(name);
+    OWN(own_file) FILE *in = tmpfile();
+    assert_true(fd >= 0 && in);
+    line(f, "a", "");
+    assert_int_equal(write(fd, f->text.p, f->text.n), f->text.n);
+    buf_text(&f->text, "no record\n");
+    assert_int_equal(fwrite(f->text.p, 1, f->text.n, in), f->text.n);
+    rewind(in);
+    f->io.in = in;
+    int code = ingest_check_command(&f->io, 3, argv);
+    assert_int_equal(unlink(name), 0);
+    (void)fflush(f->io.out);
+    assert_int_equal(code, APP_FAILED);
+    said(f, "-:2: ");
+    said(f, "{\"files\":2,\"lines\":3,\"bad\":1,\"repeated\":1,");
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -162,7 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(what_conforms_passes), CASE(each_problem_has_line_and_section),
         CASE(chains_are_followed),  CASE(no_room_for_what_ingest_adds),
-        CASE(a_file_must_be_named),
+        CASE(a_file_must_be_named), CASE(a_file_and_the_input_are_counted_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,9 +5,12 @@
 #include "capture/ingest.h"
 #include "mgccomp/record_totals.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -294,6 +297,62 @@ static void one_input_of_a_free_source(void **state)
     assert_said(f->err, "another writer has this store");
 }
 
+static void *free_the_disk(void *arg)
+{
+    const char *dir = arg;
+    char there[100];
+    char next[100];
+    (void)snprintf(there, sizeof there, "%s/disk", dir);
+    (void)snprintf(next, sizeof next, "%s/next", dir);
+    (void)poll(NULL, 0, 300); /* meanwhile nothing is stored */
+    if (symlink(dir, next) != 0 || rename(next, there) != 0)
+        abort();
+    return NULL;
+}
+
+/* A disk without a free byte, until it is exchanged. */
+static void a_full_disk_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    char path[100];
+    char option[] = "--source=urn:other";
+    char *argv[] = {option, NULL};
+    pthread_t thread;
+    OWN(own_file) FILE *in = tmpfile();
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 4096);
+    put(&b, 1, "");
+    assert_non_null(in);
+    assert_int_equal(fwrite(b.p, 1, b.n, in), b.n);
+    rewind(in);
+    (void)snprintf(path, sizeof path, "%s/disk", f->dir);
+    assert_int_equal(symlink("/proc", path), 0);
+    const struct store_limit limit = {.folder = path, .reserve = 1};
+    struct ingest_into to = into(f);
+    to.limit = &limit;
+    f->io.in = in;
+    assert_int_equal(pthread_create(&thread, NULL, free_the_disk, f->dir), 0);
+    int code = ingest_command(&f->io, &to, 1, argv);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)fflush(f->io.out);
+    assert_int_equal(code, APP_OK);
+    assert_said(f->out, "-: 1 lines: 1 stored");
+}
+
+static void an_input_that_can_not_be_read(void **state)
+{
+    struct fixture *f = *state;
+    char option[] = "--source=urn:other";
+    char *argv[] = {option, NULL};
+    OWN(own_file) FILE *folder = fopen("/", "r");
+    const struct ingest_into to = into(f);
+    assert_non_null(folder);
+    f->io.in = folder;
+    assert_int_equal(ingest_command(&f->io, &to, 1, argv), APP_FAILED);
+    (void)fflush(f->io.err);
+    assert_said(f->err, "read -");
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -307,6 +366,8 @@ int main(void)
         CASE(each_input_ends_in_signed_totals),
         CASE(a_source_must_be_named),
         CASE(one_input_of_a_free_source),
+        CASE(a_full_disk_is_waited_for),
+        CASE(an_input_that_can_not_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  * The archiver with real workers when a read-back fails, a module settles what it may not, a batch
  * is rejected as a whole, or mgccomp is older than its archives; and the adapter commands' words.
  */
+#include "adapters/host/options.h"
 #include "base/own.h"
 #include "tests/unit/adapters/host/rig.h"
 
@@ -100,6 +101,61 @@ static void an_older_mgccomp_delivers_nothing(void **state)
     rig_assert_output(r, "a", 6, 0);
 }
 
+/* A frozen batch whose records changed since is not delivered as something else. */
+static void a_batch_that_is_not_what_was_frozen_is_parked(void **state)
+{
+    struct rig *r = *state;
+    CONF(r, "a");
+    rig_mode(r, "a", "retry");
+    rig_posts(r, &r->room, 3);
+    rig_start(r);
+    rig_await(r, "SELECT CASE WHEN failures > 0 THEN 1 ELSE 0 END FROM instance", 1);
+    rig_stop(r); /* with the copy that it made */
+    rig_mode(r, "a", "");
+    rig_sql(r, "UPDATE record SET raw = CAST(raw || x'20' AS BLOB) WHERE sequence = 2");
+    rig_start(r);
+    rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
+    rig_await(r, "SELECT count(*) FROM instance WHERE last_error LIKE '%not what was frozen'", 1);
+    assert_int_equal(rig_number(r, "SELECT archived FROM instance"), 0);
+}
+
+/* ---- set-ups ---- */
+
+static void sections_are_judged_at_the_start(void **state)
+{
+    struct rig *r = *state;
+    OWN(own_adapter_options) struct adapter_options *options = NULL;
+    struct err e = {0};
+    char word[] = "worker";
+    char *argv[] = {word, NULL};
+    CONF(r, "a");
+    struct archiver_options o = rig_options(r);
+    assert_int_equal(
+        adapter_options_load(&options, r->conf, "a", o.modules_dir, "/no/such/program", &e),
+        ERR_CONFIG);
+    assert_non_null(strstr(e.text, "its worker ended without an answer"));
+    assert_int_equal(worker_main(1, argv), 2); /* not started by an archiver */
+    rig_start(r);
+    rig_stop(r);
+    CONF(r, "a", "later");
+    rig_start(r); /* only says that it is not added */
+    rig_posts(r, &r->room, 1);
+    rig_await(r, "SELECT archived FROM instance", 1);
+    assert_int_equal(rig_number(r, "SELECT count(*) FROM instance"), 1);
+    rig_stop(r);
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 1 << 16);
+    for (int i = 0; i <= LEDGER_MAX_INSTANCES; i++) {
+        char name[20];
+        (void)snprintf(name, sizeof name, "a%d", i);
+        rig_plain(&b, name);
+    }
+    rig_conf(r, b.p);
+    o = rig_options(r);
+    assert_int_equal(archiver_start(&r->archiver, &o, &e), ERR_CONFIG);
+    assert_non_null(strstr(e.text, "adapter sections"));
+}
+
 /* ---- commands ---- */
 
 typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
@@ -178,6 +234,8 @@ int main(int argc, char **argv)
         CASE(a_read_back_that_can_not_be_done),
         CASE(a_batch_rejected_as_a_whole_is_parked),
         CASE(an_older_mgccomp_delivers_nothing),
+        CASE(a_batch_that_is_not_what_was_frozen_is_parked),
+        CASE(sections_are_judged_at_the_start),
         CASE(commands_say_how_adapters_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
