@@ -159,7 +159,7 @@ static void shut(struct fixture *f, bool open)
 /* The third row does not go, or is not moved: the whole step is undone. */
 #define LAZY(what, row)                                                                            \
     "CREATE TRIGGER lazy BEFORE " what " WHEN " row ".sequence = 3 BEGIN SELECT RAISE(IGNORE); "   \
-                                                    "END"
+    "END"
 
 static void refuses(struct fixture *f, const char *trigger, const char *count)
 {
