@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Epochs of a source. A store that was restored from an older copy would give out numbers again
- * that other records have; in a new epoch every room begins at 1, and its first record names the
- * heads that this copy knows.
+ * that other records have; in a new epoch every room begins at 1. Epoch-start records, a stream of
+ * their own, name the heads that this copy knows.
  */
 #ifndef CHAT_STORE_EPOCH_H
 #define CHAT_STORE_EPOCH_H

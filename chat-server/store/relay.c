@@ -328,7 +328,13 @@ int relay_check_topic(struct relay *r, struct err *e)
 
 int relay_connect(struct relay *r, struct err *e)
 {
-    int rc = r->store && !store_broken(r->store) ? 0 : relay_open_store(r, e);
+    int rc = 0;
+    if (!r->store || store_broken(r->store)) {
+        /* The lock went with the connection, and another relay may have sent since: a report of
+         * what was in flight, coming late, would look like a log that was cut. */
+        relay_take_back(r);
+        rc = relay_open_store(r, e);
+    }
     /* Before the brokers: what is behind is known while they are away. */
     if (rc == 0)
         rc = scan(r, e);

@@ -34,8 +34,9 @@ static int load_one(void *arg, int32_t part, int64_t offset, struct err *e)
     (void)e;
     if (part < 0 || part >= RELAY_PARTITIONS)
         return 0;
-    /* What this process saw is newer than what it wrote down. */
-    if (r->parts[part].noted_offset < 0 && offset > r->parts[part].last_offset)
+    /* What this process saw may be newer than what it wrote down; what another relay wrote while
+     * this one had lost the lock is newer than what this one saw. */
+    if (offset > r->parts[part].last_offset)
         r->parts[part].last_offset = offset;
     if (part >= r->parts_seen)
         r->parts_seen = part + 1;

@@ -95,6 +95,9 @@ int relay_ends_load(struct relay *r, struct err *e);
 /* Within the transaction that notes what is confirmed; relay_ends_written after its commit. */
 int relay_ends_write(struct relay *r, struct err *e);
 void relay_ends_written(struct relay *r);
+/* Takes back what is in flight: afterwards every report is in, and sending goes on behind what is
+ * confirmed. */
+void relay_take_back(struct relay *r);
 /* Takes back what is not confirmed; then sends the records that were refused one by one, and parks
  * those refused twice alone. */
 void relay_repair(struct relay *r);

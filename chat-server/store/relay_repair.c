@@ -39,7 +39,7 @@ static void new_producer_if_fatal(struct relay *r)
     r->producer = NULL;
 }
 
-static void take_back(struct relay *r)
+void relay_take_back(struct relay *r)
 {
     if (r->producer) {
         kafka_producer_purge(r->producer);
@@ -92,7 +92,7 @@ static int send_alone(struct relay *r, struct outbox_stream *st, struct err *e)
         await_report(r);
     bool failed = r->failed;
     if (failed)
-        take_back(r);
+        relay_take_back(r);
     if (st->refusals >= REFUSALS)
         return relay_park(r, st, a.sequence, r->problem[0] ? r->problem : "refused", e);
     /* Not refused but failed: the brokers' trouble, not the record's. */
@@ -123,7 +123,7 @@ static struct outbox_stream *next_suspect(struct relay *r)
 
 void relay_repair(struct relay *r)
 {
-    take_back(r);
+    relay_take_back(r);
     struct outbox_stream *st = next_suspect(r);
     if (!st) {
         relay_pause(r, backoff_next(&r->backoff));
