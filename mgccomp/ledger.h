@@ -159,10 +159,5 @@ int ledger_optional(struct db *db, int64_t generation, int32_t part,
                     struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);
 /* Within the transaction that deletes them: so many records went before the instance took them. */
 int ledger_missed(struct staging_txn *t, int64_t instance, int64_t records, struct err *e);
-/* The position in a partition up to which every required instance has verified batches, at least
- * one of them with full read-back; with no such instance it is the oldest position (nothing may go;
- * *why says so, otherwise it names who holds the low water). Within t, whose gate row is locked. */
-int ledger_low_water(struct staging_txn *t, int64_t generation, int32_t part, int64_t *pos,
-                     char why[200], struct err *e);
 
 #endif

@@ -39,9 +39,6 @@ int adapter_add_command(struct app_io *io, struct staging *st, struct conf *conf
         return misused(io, "add NAME");
     /* This very program, whatever its name on disk is by now. */
     rc = adapter_options_load(&o, conf, argv[0], modules_dir, "/proc/self/exe", &e);
-    if (rc == ERR_NOT_FOUND)
-        rc = err_set(&e, ERR_CONFIG, "write a section [adapter %s] first, and restart what runs",
-                     argv[0]);
     if (rc == 0)
         rc = ledger_add(st, slice_of(argv[0]), slice_of(o->module_name), o->required,
                         o->module.readback, &e);

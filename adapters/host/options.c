@@ -168,9 +168,12 @@ static int find_module(struct adapter_options *o, struct conf *conf, const char 
                        const char *modules_dir, struct err *e)
 {
     struct slice module = conf_written(conf, section, "module");
-    if (!module.p || !slice_copy(module, o->module_name, sizeof o->module_name) ||
-        strchr(o->module_name, '/'))
-        return err_set(e, ERR_CONFIG, "[%s]: 'module' is missing, or no module's name", section);
+    if (!module.p)
+        return err_set(e, ERR_CONFIG,
+                       "[%s] is not written, or names no 'module'. Write it, and restart what runs",
+                       section);
+    if (!slice_copy(module, o->module_name, sizeof o->module_name) || strchr(o->module_name, '/'))
+        return err_set(e, ERR_CONFIG, "[%s]: 'module' is no module's name", section);
     int rc = find_file(o, modules_dir, e);
     return rc == 0 ? 0 : err_wrap(e, "[%s]", section);
 }

@@ -211,7 +211,7 @@ static void commands_say_how_adapters_are(void **state)
     assert_int_equal(adapter_add_command(&io, r->st, r->conf, o.modules_dir, 2, argv), APP_USAGE);
     assert_int_equal(adapter_add_command(&io, r->st, r->conf, o.modules_dir, 1, argv), APP_USAGE);
     (void)fflush(f);
-    said(out, "[adapter none]: 'module' is missing");
+    said(out, "[adapter none] is not written, or names no 'module'");
 }
 
 #define CASE(fn)                                                                                   \
