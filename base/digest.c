@@ -70,6 +70,16 @@ void sha256_add(struct sha256 *s, const void *bytes, size_t n)
         die("SHA-256");
 }
 
+void sha256_add_part(struct sha256 *s, const void *bytes, size_t n)
+{
+    uint8_t length[8];
+    for (int i = 0; i < 8; i++)
+        length[i] = (uint8_t)((uint64_t)n >> (56 - 8 * i));
+    sha256_add(s, length, sizeof length);
+    if (n)
+        sha256_add(s, bytes, n);
+}
+
 void sha256_end(struct sha256 *s, uint8_t out[SHA256_SIZE])
 {
     if (EVP_DigestFinal_ex(s->ctx, out, NULL) != 1)

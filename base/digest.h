@@ -14,6 +14,9 @@ void sha256(const void *bytes, size_t n, uint8_t out[SHA256_SIZE]);
 struct sha256;
 struct sha256 *sha256_new(void); /* NULL when out of memory */
 void sha256_add(struct sha256 *s, const void *bytes, size_t n);
+/* A part of a list: its length as eight bytes, the highest first, then its bytes. So no two lists
+ * have the same digest. A batch's digest is that of its records (adapters/mgc_adapter.h). */
+void sha256_add_part(struct sha256 *s, const void *bytes, size_t n);
 void sha256_end(struct sha256 *s, uint8_t out[SHA256_SIZE]); /* and ready for a new message */
 void sha256_free(struct sha256 *s);
 

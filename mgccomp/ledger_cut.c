@@ -217,11 +217,7 @@ struct digesting {
 static int digest_record(void *arg, const struct ledger_record *r, struct err *e)
 {
     struct digesting *d = arg;
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)r->raw.n >> (56 - 8 * i));
-    sha256_add(d->sum, length, sizeof length);
-    sha256_add(d->sum, r->raw.p ? r->raw.p : "", r->raw.n);
+    sha256_add_part(d->sum, r->raw.p, r->raw.n);
     d->records++;
     d->bytes += (int64_t)r->raw.n;
     return d->sink ? d->sink->visit(d->sink->arg, r, e) : 0;

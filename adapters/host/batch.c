@@ -61,15 +61,6 @@ static int flush(struct batch_spool *s, struct err *e)
     return rc;
 }
 
-static void add_to_digest(struct sha256 *sum, struct slice raw)
-{
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)raw.n >> (56 - 8 * i));
-    sha256_add(sum, length, sizeof length);
-    sha256_add(sum, raw.p ? raw.p : "", raw.n);
-}
-
 static void count(struct batch_spool *s, const struct ledger_record *r)
 {
     if (r->stream && r->stream != s->stream) {
@@ -83,7 +74,7 @@ static void count(struct batch_spool *s, const struct ledger_record *r)
     s->records++;
     s->bytes += (int64_t)r->raw.n;
     if (s->sum)
-        add_to_digest(s->sum, r->raw);
+        sha256_add_part(s->sum, r->raw.p, r->raw.n);
 }
 
 int batch_spool_record(void *arg, const struct ledger_record *r, struct err *e)

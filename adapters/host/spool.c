@@ -90,11 +90,7 @@ static struct slice raw_of(const struct spool *s)
 static void add_to_digest(struct spool *s)
 {
     struct slice raw = raw_of(s);
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)raw.n >> (56 - 8 * i));
-    sha256_add(s->sum, length, sizeof length);
-    sha256_add(s->sum, raw.p, raw.n);
+    sha256_add_part(s->sum, raw.p, raw.n);
 }
 
 static int seek_head(struct spool *s, struct err *e)

@@ -82,11 +82,7 @@ int kit_source_next(struct kit_source *s, const struct mgc_record **r, struct er
     if (rc != MGC_OK)
         return take(rc, &from, e);
 
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)(record->raw.n >> (56 - 8 * i));
-    sha256_add(s->digest, length, sizeof length);
-    sha256_add(s->digest, record->raw.p, (size_t)record->raw.n);
+    sha256_add_part(s->digest, record->raw.p, (size_t)record->raw.n);
     s->seen++;
     *r = record;
     return 0;

@@ -11,15 +11,6 @@
 
 enum { PART = 65536 };
 
-void kit_digest_add(struct sha256 *sum, struct slice raw)
-{
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)raw.n >> (56 - 8 * i));
-    sha256_add(sum, length, sizeof length);
-    sha256_add(sum, raw.p ? raw.p : "", raw.n);
-}
-
 /* The lines that a part completes; what is behind the last one stays in line. */
 static int give(struct buf *line, struct slice part, kit_line_fn *visit, void *arg, struct err *e)
 {

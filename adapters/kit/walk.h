@@ -42,7 +42,5 @@ int xml_walk(const char *path, struct kit_walked *out, kit_walk_fn *visit, void 
  * has no end. */
 typedef int kit_line_fn(void *arg, struct slice line, struct err *e);
 int kit_lines(const char *path, size_t max, kit_line_fn *visit, void *arg, struct err *e);
-/* Counts a record into a batch's digest. */
-void kit_digest_add(struct sha256 *sum, struct slice raw);
 
 #endif

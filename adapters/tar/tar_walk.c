@@ -132,7 +132,7 @@ static int give(struct walk *w, struct slice raw, bool exception, struct err *e)
 {
     uint8_t hash[SHA256_SIZE];
     sha256(raw.p ? raw.p : "", raw.n, hash);
-    kit_digest_add(w->batch, raw);
+    sha256_add_part(w->batch, raw.p, raw.n);
     w->records++;
     w->exceptions |= exception;
     const struct kit_walk_record r = {raw, hash, exception};

@@ -54,11 +54,27 @@ static void random_fills_all(void **state)
     assert_in_range(zeros, 500, 1100);
 }
 
+static void parts_of_a_list_are_told_apart(void **state)
+{
+    uint8_t digest[SHA256_SIZE];
+    char long_part[258];
+    (void)state;
+    memset(long_part, 'x', sizeof long_part);
+    struct sha256 *s = sha256_new();
+    sha256_add_part(s, long_part, sizeof long_part);
+    sha256_add_part(s, NULL, 0);
+    sha256_add_part(s, "c", 1);
+    sha256_end(s, digest);
+    is(digest, "98d3f6662249890a72432609e64e9f9714b7d559bcb4735fdfb4b611853a54ab");
+    sha256_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_digests),
         cmocka_unit_test(pieces_give_the_same_and_it_starts_anew),
+        cmocka_unit_test(parts_of_a_list_are_told_apart),
         cmocka_unit_test(random_fills_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
