@@ -13,10 +13,7 @@
 
 static void add_part(struct sha256 *h, struct slice part)
 {
-    uint64_t n = part.n;
-
-    sha256_add(h, &n, sizeof n);
-    sha256_add(h, part.p, part.n);
+    sha256_add_part(h, part.p, part.n);
 }
 
 /* What makes the same request the same. Envelope numbers alone would not do: two clients that
