@@ -7,6 +7,7 @@
 
 #include "base/net.h"
 #include "base/own.h"
+#include "capture/capture.h"
 
 #include <limits.h>
 #include <string.h>
@@ -73,9 +74,12 @@ static const struct conf_option source_options[] = {
     {0},
 };
 static const struct conf_option capture_options[] = {
-    {"batch-records", CONF_INT, "5000", false, 1, 100000, NULL,
+    {"writers", CONF_INT, "2", false, 1, CAPTURE_MAX_WRITERS, NULL,
+     "Services: transactions at a time, each over a connection of its own. A partition belongs to "
+     "one of them."},
+    {"batch-records", CONF_INT, "4000", false, 1, 100000, NULL,
      "Most records captured in one transaction."},
-    {"batch-bytes", CONF_SIZE, "4MiB", false, 65536, 64 << 20, NULL,
+    {"batch-bytes", CONF_SIZE, "3MiB", false, 65536, 64 << 20, NULL,
      "About how many bytes are captured in one transaction."},
     {0},
 };
@@ -191,6 +195,7 @@ static int read_values(struct settings *s, struct err *e)
     snprintf(s->server, sizeof s->server, "%s:%u", s->host, s->port);
     s->domain = conf_text(s->conf, "chat-server", "domain").p;
     s->pool = conf_text(s->conf, "chat-server", "pool").p;
+    s->writers = conf_int(s->conf, "capture", "writers");
     s->batch_records = conf_int(s->conf, "capture", "batch-records");
     s->batch_bytes = conf_int(s->conf, "capture", "batch-bytes");
     s->limit = (struct store_limit){.records = conf_int(s->conf, "store", "limit"),

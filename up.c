@@ -65,6 +65,7 @@ static int start_capture(struct wiring *w, struct err *e)
     w->embedded = (struct source_embedded_options){h->settings->store_url, &w->committed};
     struct capture_options o = {
         .staging = h->staging,
+        .writers = (size_t)h->settings->writers,
         .batch_records = (size_t)h->settings->batch_records,
         .batch_bytes = (size_t)h->settings->batch_bytes,
         .captured = &w->captured,

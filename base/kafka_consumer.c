@@ -159,7 +159,7 @@ static int start(struct kafka_consumer *c, const struct kafka_target *t, struct 
         {"auto.offset.reset", "error"},
         {"partition.assignment.strategy", "range,roundrobin"},
         {"check.crcs", "true"},
-        {"queued.max.messages.kbytes", "8192"},
+        {"queued.max.messages.kbytes", "4096"},
         {"fetch.message.max.bytes", "262144"},
         {"session.timeout.ms", "10000"},
         {"heartbeat.interval.ms", "1000"},

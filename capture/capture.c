@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The capture service's loop: a batch from the queue, decoded, and handed to the thread that writes
- * it in one transaction into mgccomp (capture_writing.c), while the next one is read here. Nothing
+ * The capture service's loop: batches from the queue, decoded, and handed to the threads that write
+ * each in one transaction into mgccomp (capture_writing.c), while the next are read here. Nothing
  * is told to the queue; where capture stands is what mgccomp says. What goes wrong ends in reading
  * on from there (capture_trouble.c).
  */
@@ -16,8 +16,8 @@
 #include <time.h>
 
 enum {
-    BATCH_RECORDS = 5000,
-    BATCH_BYTES = 4 * 1024 * 1024,
+    BATCH_RECORDS = 4000,
+    BATCH_BYTES = 3 * 1024 * 1024,
     POLL_MS = 200,
     BUSY_MS = 5,
     HOLD_S = 10
@@ -41,8 +41,9 @@ static void revoked(void *arg, const int32_t *parts, size_t n)
     capture_write_wait(c);
     positions_drop(&c->positions, parts, n);
     c->failing = false;
-    capture_batch_clear(c->loads[c->turn].decoded); /* its items may have moved */
-    capture_writer_forget(c->writer);
+    for (size_t i = 0; i < c->lanes.n; i++) /* its items may have moved */
+        capture_batch_clear(lane_load(&c->lanes.at[i])->decoded);
+    lanes_forget(c);
     log_event(LOG_INFO, "capture.revoked", "partitions=%zu", n);
 }
 
@@ -56,77 +57,88 @@ static int open_source(struct capture *c, struct err *e)
 }
 
 /* The queue first: which log it is decides whether mgccomp belongs to it. */
-static int open_both(struct capture *c, struct err *e)
+static int open_all(struct capture *c, struct err *e)
 {
     int64_t generation = 0;
-    if (c->source && c->writer)
+    if (c->source && c->open)
         return 0;
     int rc = open_source(c, e);
     if (rc == 0)
         rc = staging_queue(c->o.staging, slice_of(source_driver(c->source)),
                            slice_of(source_identity(c->source)), &generation, e);
-    if (rc == 0 && !c->writer)
-        rc = capture_writer_new(&c->writer, c->o.staging, generation, e);
+    if (rc == 0)
+        rc = lanes_open(c, generation, e);
+    c->open = rc == 0;
     return rc;
 }
 
 void capture_reopen(struct capture *c)
 {
-    for (size_t i = 0; i < 2; i++)
-        load_drop(&c->loads[i]);
+    capture_drop(c);
     source_close(c->source);
     c->source = NULL;
     c->positions.n = 0;
     c->paused = false;
     c->fault[0] = '\0';
-    if (c->writer)
-        capture_writer_forget(c->writer);
+    lanes_forget(c);
 }
 
-/* Reads and decodes while the batch before is being written, which makes batches the larger the
- * more waits. False: there was trouble. */
-static bool read_load(struct capture *c, struct load *l)
+static int decode(struct capture *c, struct err *e)
 {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < c->lanes.n; i++) {
+        struct load *l = lane_load(&c->lanes.at[i]);
+        rc = capture_decode(l->decoded, l->read.items, l->read.n, e);
+    }
+    return rc;
+}
+
+/* Reads and decodes while other batches are being written, which makes batches the larger the more
+ * waits. False: there was trouble. */
+static bool read_more(struct capture *c)
+{
+    struct source_batch *to[CAPTURE_MAX_WRITERS];
     struct err e = {0};
     struct err why = {0};
-    int64_t ms = POLL_MS;
-    int rc = 0;
-    int decoded = 0;
-    do {
-        rc = source_poll(c->source, &l->read, ms, &e);
-        decoded = capture_decode(l->decoded, l->read.items, l->read.n, &why);
-        ms = BUSY_MS;
-    } while (rc == 0 && decoded == 0 && !source_batch_full(&l->read) && capture_writes(c));
-    bool well = capture_write_finish(c);
-    if (well && decoded < 0)
+    for (size_t i = 0; i < c->lanes.n; i++)
+        to[i] = &lane_load(&c->lanes.at[i])->read;
+    int rc = source_poll(c->source, to, c->lanes.n, capture_writes(c) ? BUSY_MS : POLL_MS, &e);
+    int decoded = decode(c, &why);
+    if (decoded < 0) {
+        capture_drop(c);
         capture_write_failed(c, decoded, &why);
-    if (!well || decoded < 0)
-        load_drop(l);
+    }
     if (rc < 0)
         capture_poll_failed(c, rc, &e);
-    return well && decoded == 0 && rc == 0;
+    return rc == 0 && decoded == 0;
+}
+
+static bool nothing_to_do(const struct capture *c)
+{
+    for (size_t i = 0; i < c->lanes.n; i++) {
+        const struct lane *lane = &c->lanes.at[i];
+        if (lane->loads[lane->turn].read.n > 0)
+            return false;
+    }
+    return !capture_writes(c);
 }
 
 static void turn(struct capture *c)
 {
-    struct load *l = &c->loads[c->turn];
     struct err e = {0};
-    int rc = open_both(c, &e);
+    int rc = open_all(c, &e);
     if (rc < 0) {
         capture_poll_failed(c, rc, &e);
         return;
     }
     capture_follow_pause(c);
-    if (read_load(c, l)) {
-        if (l->read.n == 0)
+    if (read_more(c)) {
+        if (nothing_to_do(c))
             capture_idle(c);
-        capture_totals(c, &l->read);
+        capture_totals(c);
     }
     capture_heal_turn(c);
-    if (l->read.n == 0) /* or dropped, as the source was opened anew */
-        return;
-    capture_write_begin(c, l);
-    c->turn = 1 - c->turn;
+    capture_hand_over(c);
 }
 
 static void *run(void *arg)
@@ -134,19 +146,14 @@ static void *run(void *arg)
     struct capture *c = arg;
     while (!atomic_load(&c->stopping))
         turn(c);
-    (void)capture_write_finish(c);
+    capture_write_all(c);
     return NULL;
 }
 
 static void capture_free(struct capture *c)
 {
-    capture_writing_end(c);
-    for (size_t i = 0; i < 2; i++) {
-        source_batch_done(&c->loads[i].read);
-        capture_batch_free(c->loads[i].decoded);
-    }
+    lanes_end(c);
     source_close(c->source);
-    capture_writer_free(c->writer);
     capture_heal_free(c->heal);
     positions_done(&c->positions);
     (void)pthread_cond_destroy(&c->turned);
@@ -161,15 +168,11 @@ static void own_capture(struct capture **c)
         capture_free(*c);
 }
 
-static int make_loads(struct capture *c, struct err *e)
+static size_t writers(const struct capture_options *o)
 {
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < 2; i++) {
-        rc = source_batch_init(&c->loads[i].read, c->o.batch_records, c->o.batch_bytes, e);
-        if (rc == 0)
-            rc = capture_batch_new(&c->loads[i].decoded, e);
-    }
-    return rc;
+    if (o->writers == 0)
+        return 1;
+    return o->writers < CAPTURE_MAX_WRITERS ? o->writers : CAPTURE_MAX_WRITERS;
 }
 
 int capture_start(struct capture **out, const struct capture_options *o, struct err *e)
@@ -189,16 +192,13 @@ int capture_start(struct capture **out, const struct capture_options *o, struct 
     c->heal = capture_heal_new();
     if (!c->heal || !wake_init(&c->bell))
         return err_memory(e, "starting capture");
-    int rc = make_loads(c, e);
+    int rc = lanes_start(c, o->kafka ? writers(o) : 1, e);
     if (rc < 0)
         return rc;
     /* What is away may come; what is set up wrongly stays so. */
-    rc = open_both(c, e);
+    rc = open_all(c, e);
     if (rc < 0 && rc != ERR_RETRY && rc != ERR_DOUBT)
         return err_wrap(e, "capture");
-    rc = capture_writing_start(c, e);
-    if (rc < 0)
-        return rc;
     if (pthread_create(&c->thread, NULL, run, c) != 0)
         return err_memory(e, "starting capture's thread");
     *out = c;

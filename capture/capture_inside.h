@@ -17,18 +17,28 @@ struct load {
     struct capture_batch *decoded;
 };
 
-void load_drop(struct load *l); /* empties it; capture_writing.c */
-
-struct writing {
+/* A share of the partitions: what it reads is written by a thread of its own, over a connection of
+ * its own. The reading thread owns a lane but for what its thread has in hand. */
+struct lane {
+    struct capture *c;
+    struct staging *staging;       /* the first lane's is the process's; NULL: not open yet */
+    struct capture_writer *writer; /* lent to the thread while a batch is in hand; NULL likewise */
+    struct load loads[2];
+    size_t turn; /* which of them is read into */
     pthread_t thread;
     bool started;
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t turned;
-    struct load *load; /* in hand; NULL: none */
-    bool written, ending;
-    int rc;
+    struct load *in_hand; /* NULL: none */
+    bool written, ending; /* lanes.lock */
+    int rc;               /* of the write, once it is over; and so on: */
     struct err e;
     struct capture_outcome out;
+};
+
+struct lanes {
+    struct lane *at;
+    size_t n;
+    pthread_mutex_t lock;
+    pthread_cond_t turned;
 };
 
 struct capture {
@@ -37,12 +47,9 @@ struct capture {
     atomic_bool stopping, held; /* any thread */
     struct wake bell;           /* rung when one of them changed */
     struct source *source;      /* NULL: not open yet */
-    /* Lent to the writing thread while it has a batch in hand: */
-    struct capture_writer *writer;
-    struct positions positions;
-    struct load loads[2];
-    size_t turn; /* which of them is read next */
-    struct writing writing;
+    struct positions positions; /* a lane's thread moves those of the batch it has in hand */
+    struct lanes lanes;
+    bool open;    /* the lanes are connected */
     bool away;    /* mgccomp did not answer; reading is paused until it does */
     bool paused;  /* the source was told */
     bool failing; /* mgccomp answers, but the batch to come was refused before */
@@ -68,19 +75,24 @@ void capture_idle(struct capture *c); /* an empty poll: time to see whether mgcc
 /* Tells the source whether to deliver, and capture_hold that no batch is in hand. */
 void capture_follow_pause(struct capture *c);
 
-/* capture_writing.c: while a batch is in hand, the next one may be read and decoded. */
-int capture_writing_start(struct capture *c, struct err *e);
-void capture_writing_end(struct capture *c); /* after the batch in hand; NULL thread: harmless */
-void capture_write_begin(struct capture *c, struct load *l); /* none is in hand */
-bool capture_writes(struct capture *c);                      /* it is not written yet */
-void capture_write_wait(struct capture *c);                  /* none is in hand, or it is written */
-/* Waits. False: the batch in hand was not written, and what was read behind it is void. */
-bool capture_write_finish(struct capture *c);
+/* capture_writing.c: while lanes write, the next batches may be read and decoded. */
+int lanes_start(struct capture *c, size_t n, struct err *e);
+int lanes_open(struct capture *c, int64_t generation, struct err *e); /* connections, writers */
+void lanes_forget(struct capture *c);                                 /* cached heads */
+void lanes_end(struct capture *c);            /* after what is in hand; never started: harmless */
+struct load *lane_load(struct lane *lane);    /* what is read into */
+bool capture_writes(const struct capture *c); /* something is in hand, or was and is not told of */
+void capture_write_wait(struct capture *c);   /* until everything in hand is written, or failed */
+/* What has been read goes into the hands of the lanes that have none. False: something was not
+ * written; it was told of, and all lanes are empty. */
+bool capture_write_on(struct capture *c);
+void capture_hand_over(struct capture *c); /* the same, until there is room in each lane to read */
+void capture_write_all(struct capture *c); /* the same, until nothing is left */
+void capture_drop(struct capture *c);      /* after what is in hand, what was read is void */
 
-/* capture_totals.c: b was read last. */
-void capture_totals(struct capture *c, const struct source_batch *b);
-/* capture.c: the source is opened anew, so that each partition's log is compared again. No batch is
- * in hand; what was read is void. */
+/* capture_totals.c: something may just have been read. */
+void capture_totals(struct capture *c);
+/* capture.c: the source is opened anew, so that each partition's log is compared again. */
 void capture_reopen(struct capture *c);
 
 /* capture_heal.c: asks the sources' stores for what is missing. */

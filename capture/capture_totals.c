@@ -7,22 +7,24 @@
 enum { LOOK_MS = 1000, CALM_MS = 5000, PATIENCE_MS = 30000 };
 
 /* While batches are full there is more in the queue, and what is missing or silent may be there. */
-static bool caught_up(struct capture *c, const struct source_batch *b, int64_t now_ms)
+static bool caught_up(struct capture *c, int64_t now_ms)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < b->n; i++)
-        bytes += b->items[i].raw.n;
-    if (b->n >= c->o.batch_records / 2 || bytes >= c->o.batch_bytes / 2 || atomic_load(&c->held))
+    bool busy = atomic_load(&c->held);
+    for (size_t i = 0; i < c->lanes.n; i++) {
+        const struct source_batch *b = &lane_load(&c->lanes.at[i])->read;
+        busy = busy || b->n >= (b->max + 1) / 2 || b->bytes >= b->max_bytes / 2;
+    }
+    if (busy)
         c->busy_ms = now_ms;
     return now_ms >= c->busy_ms + CALM_MS;
 }
 
-void capture_totals(struct capture *c, const struct source_batch *b)
+void capture_totals(struct capture *c)
 {
     struct err e = {0};
     size_t incidents = 0;
     int64_t now_ms = clock_mono_ms();
-    bool calm = caught_up(c, b, now_ms);
+    bool calm = caught_up(c, now_ms);
     if (c->away || now_ms < c->totals_ms + LOOK_MS)
         return;
     c->totals_ms = now_ms;

@@ -33,7 +33,7 @@ static int read_on(struct capture *c, struct err *e)
 static void find_the_way(struct capture *c)
 {
     struct err e = {0};
-    capture_writer_forget(c->writer);
+    lanes_forget(c);
     int rc = read_on(c, &e);
     c->away = rc < 0;
     if (rc == 0)
@@ -74,7 +74,7 @@ void capture_follow_pause(struct capture *c)
     struct err e = {0};
     bool held = atomic_load(&c->held);
     if (held)
-        (void)capture_write_finish(c);
+        capture_write_all(c);
     bool wanted = c->away || held;
     if (wanted != c->paused && source_pause(c->source, wanted, &e) < 0)
         capture_trouble(c, "capture.pause", &e);

@@ -55,9 +55,19 @@ void source_batch_done(struct source_batch *b)
     *b = (struct source_batch){0};
 }
 
-int source_poll(struct source *s, struct source_batch *b, int64_t ms, struct err *e)
+bool source_some_full(struct source_batch *const *to, size_t n)
 {
-    return source_batch_full(b) ? 0 : s->driver->poll(s, b, ms, e);
+    for (size_t i = 0; i < n; i++) {
+        if (source_batch_full(to[i]))
+            return true;
+    }
+    return false;
+}
+
+int source_poll(struct source *s, struct source_batch *const *to, size_t n, int64_t ms,
+                struct err *e)
+{
+    return source_some_full(to, n) ? 0 : s->driver->poll(s, to, n, ms, e);
 }
 
 int source_seek(struct source *s, const struct staging_position *position, struct err *e)

@@ -55,12 +55,14 @@ bool source_batch_full(const struct source_batch *b);
 void source_batch_clear(struct source_batch *b); /* its items are no longer valid */
 void source_batch_done(struct source_batch *b);  /* zeroed or half-made: harmless */
 
-/* Adds what there is to b until it is full, waiting up to ms for the first item; there may be none.
- * `revoked`, when it is called by this, has taken items of those partitions out of b. ERR_FAULT:
- * the log is not the one captured before (part and offsets in the text and in source_fault); told
- * once, with b empty; the partition delivers nothing from then on, the others do. ERR_RETRY: the
- * queue can't be reached. After any error what is in b is good. */
-int source_poll(struct source *s, struct source_batch *b, int64_t ms, struct err *e);
+/* Adds what there is to the n batches, until one of them is full, waiting up to ms for the first
+ * item; there may be none. A partition's items all go to one of them, to[part % n]. `revoked`, when
+ * it is called by this, has taken items of those partitions out of them. ERR_FAULT: the log is not
+ * the one captured before (part and offsets in the text and in source_fault); told once, with
+ * nothing in the batches; the partition delivers nothing from then on, the others do. ERR_RETRY:
+ * the queue can't be reached. After any error what is in the batches is good. */
+int source_poll(struct source *s, struct source_batch *const *to, size_t n, int64_t ms,
+                struct err *e);
 /* Reads on from that position: after a lost compare-and-swap or a failed write. */
 int source_seek(struct source *s, const struct staging_position *position, struct err *e);
 /* False when the partition stands still, or is not assigned. */

@@ -7,7 +7,8 @@
 
 struct source_driver {
     const char *name;
-    int (*poll)(struct source *s, struct source_batch *b, int64_t ms, struct err *e);
+    int (*poll)(struct source *s, struct source_batch *const *to, size_t n, int64_t ms,
+                struct err *e);
     int (*seek)(struct source *s, const struct staging_position *position, struct err *e);
     int (*pause)(struct source *s, bool paused, struct err *e);
     bool (*reads)(const struct source *s, int32_t part);
@@ -22,5 +23,7 @@ struct source {
     char identity[512];
     struct source_fault fault;
 };
+
+bool source_some_full(struct source_batch *const *to, size_t n);
 
 #endif

@@ -130,9 +130,13 @@ static void wait_for_commit(const struct embedded *s, int64_t ms)
         (void)wake_wait(s->committed, 0);
 }
 
-static int embedded_poll(struct source *base, struct source_batch *b, int64_t ms, struct err *e)
+/* The one partition is 0. */
+static int embedded_poll(struct source *base, struct source_batch *const *to, size_t n, int64_t ms,
+                         struct err *e)
 {
     struct embedded *s = (struct embedded *)base;
+    struct source_batch *b = to[0];
+    (void)n;
     const size_t before = b->n;
     if (s->paused || s->dead) {
         wait_for_commit(s, ms);

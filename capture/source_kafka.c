@@ -30,7 +30,8 @@ struct kafka {
     struct kafka_consumer *consumer;
     struct place *places;
     size_t places_n;
-    struct source_batch *filling; /* NULL outside a poll */
+    struct source_batch *const *filling; /* filling_n of them; none outside a poll */
+    size_t filling_n;
 };
 
 static void kafka_close(struct source *base)
@@ -142,13 +143,10 @@ static bool among(int32_t part, const int32_t *parts, size_t n)
     return false;
 }
 
-/* What was collected so far from these partitions is another member's now. */
-static void revoked(void *arg, const int32_t *parts, size_t n)
+static void take_out(struct source_batch *b, const int32_t *parts, size_t n)
 {
-    struct kafka *s = arg;
-    struct source_batch *b = s->filling;
     size_t kept = 0;
-    for (size_t i = 0; b && i < b->n; i++) {
+    for (size_t i = 0; i < b->n; i++) {
         if (among(b->messages[i].partition, parts, n)) {
             b->bytes -= b->items[i].raw.n;
             kafka_message_release(&b->messages[i]);
@@ -158,19 +156,27 @@ static void revoked(void *arg, const int32_t *parts, size_t n)
         b->items[kept] = b->items[i];
         kept++;
     }
-    if (b)
-        b->n = kept;
+    b->n = kept;
+}
+
+/* What was collected so far from these partitions is another member's now. */
+static void revoked(void *arg, const int32_t *parts, size_t n)
+{
+    struct kafka *s = arg;
+    for (size_t i = 0; i < s->filling_n; i++)
+        take_out(s->filling[i], parts, n);
     s->places_n = 0;
     s->base.events.revoked(s->base.arg, parts, n);
 }
 
-static void collect(struct kafka *s, struct source_batch *b, struct kafka_message *m)
+static void collect(struct kafka *s, struct kafka_message *m)
 {
     struct place *p = place_of(s, m->partition);
     if (!p || p->dead || m->offset < p->next) {
         kafka_message_release(m);
         return;
     }
+    struct source_batch *b = s->filling[(size_t)m->partition % s->filling_n];
     p->next = m->offset + 1;
     b->messages[b->n] = *m;
     b->items[b->n] = (struct capture_item){.part = m->partition,
@@ -199,13 +205,21 @@ static int tell_fault(struct kafka *s, struct err *e)
     return 0;
 }
 
-/* What ended a batch before its limit. */
+static size_t collected(const struct kafka *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->filling_n; i++)
+        n += s->filling[i]->n;
+    return n;
+}
+
+/* What ended a poll before its limit. */
 static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct err *e)
 {
     struct place *p = rc == ERR_NOT_FOUND ? place_of(s, m->partition) : NULL;
     if (p && !p->dead)
         outside(s, p, m->offset);
-    if (s->filling->n > 0)
+    if (collected(s) > 0)
         return 0;
     int told = tell_fault(s, e);
     if (told < 0)
@@ -213,25 +227,29 @@ static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct 
     return rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static int fill(struct kafka *s, struct source_batch *b, int64_t ms, struct err *e)
+static int fill(struct kafka *s, int64_t ms, struct err *e)
 {
-    const size_t before = b->n;
-    while (!source_batch_full(b)) {
+    const size_t before = collected(s);
+    bool some = false;
+    while (!source_some_full(s->filling, s->filling_n)) {
         struct kafka_message m = {0};
-        int rc = kafka_consumer_poll(s->consumer, b->n > before ? 0 : ms, &m, e);
+        int rc = kafka_consumer_poll(s->consumer, some ? 0 : ms, &m, e);
         if (rc < 0)
             return ended(s, rc, &m, e);
-        collect(s, b, &m);
+        collect(s, &m);
+        some = some || collected(s) > before;
     }
     return 0;
 }
 
-static int kafka_poll(struct source *base, struct source_batch *b, int64_t ms, struct err *e)
+static int kafka_poll(struct source *base, struct source_batch *const *to, size_t n, int64_t ms,
+                      struct err *e)
 {
     struct kafka *s = (struct kafka *)base;
-    s->filling = b;
-    int rc = fill(s, b, ms, e);
-    s->filling = NULL;
+    s->filling = to;
+    s->filling_n = n;
+    int rc = fill(s, ms, e);
+    s->filling_n = 0;
     return rc;
 }
 

@@ -32,19 +32,18 @@ static struct slice hash_of(const struct chain_head *head)
     return (struct slice){(const char *)head->hash, SHA256_SIZE};
 }
 
-/* Fewer rows changed than there are streams: one of the heads is not where it was. `held` keeps the
- * order of locks, which a join does not. */
+/* Fewer rows changed than there are streams: one of the heads is not where it was. Sorting the list
+ * mostly gives the order of locks too; where it does not, the database ends one of two that wait
+ * for each other, and that one begins anew. */
 static int move_some(struct batch *b, struct stream *const *streams, size_t n, struct err *e)
 {
     static const struct db_many sql = {
         "UPDATE stream SET sequence = $2, hash = $3, captured = captured + $4, last_us = $5,"
         " name = COALESCE($8, name) WHERE id = $1 AND sequence = $6 AND hash = $7",
-        "WITH held AS MATERIALIZED"
-        " (SELECT id FROM stream WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE)"
-        " UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
+        "UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
         " captured = s.captured + u.added, last_us = u.now_us, name = COALESCE(u.name, s.name)"
-        " FROM held JOIN unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u"
-        " (id, sequence, hash, added, now_us, was, was_hash, name) ON u.id = held.id"
+        " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u"
+        " (id, sequence, hash, added, now_us, was, was_hash, name)"
         " WHERE s.id = u.id AND s.sequence = u.was AND s.hash = u.was_hash"};
     static const enum db_type types[VALUES] = {DB_INT, DB_INT, DB_BYTES, DB_INT,
                                                DB_INT, DB_INT, DB_BYTES, DB_TEXT};

@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 from deployment import Deployment, await_true, peak_mib  # noqa: E402
 
 ROOMS = 1000
-BATCH = 5000
+BATCH = 4000
 PATIENCE_S = 3600
 
 

@@ -112,16 +112,14 @@ static void move_position(struct bench_raw *r, const struct bench_batch *b)
             "position");
 }
 
-/* As capture does it: all in one statement, locked in their order. */
+/* As capture does it: all in one statement. */
 static void move_heads(struct bench_raw *r, const struct bench_batch *b)
 {
     static const char sql[] =
-        "WITH held AS MATERIALIZED"
-        " (SELECT id FROM stream WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE)"
-        " UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
+        "UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
         " captured = s.captured + u.added, last_us = u.now_us"
-        " FROM held JOIN unnest($1, $2, $3, $4, $5, $6, $7) AS u"
-        " (id, sequence, hash, added, now_us, was, was_hash) ON u.id = held.id"
+        " FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u"
+        " (id, sequence, hash, added, now_us, was, was_hash)"
         " WHERE s.id = u.id AND s.sequence = u.was AND s.hash = u.was_hash";
     struct arguments a = {0};
     for (size_t i = 0; i < HEADS_ARGS; i++)

@@ -44,6 +44,7 @@ static void ok(int rc, const struct err *e)
 static void start(struct fixture *f, struct capture **c)
 {
     const struct capture_options o = {.staging = f->st,
+                                      .writers = f->services ? 2 : 1,
                                       .batch_records = 100,
                                       .captured = &f->captured,
                                       .embedded = f->services ? NULL : &f->q.embedded,
@@ -366,6 +367,41 @@ static void a_database_that_goes_away_is_waited_for(void **state)
     assert_string_equal(s.problem, "");
 }
 
+static const char waiting[] = "SELECT count(*) FROM pg_stat_activity WHERE"
+                              " datname = current_database() AND wait_event_type = 'Lock'";
+static const char elsewhere[] = "SELECT count(*) FROM record WHERE part = 1";
+
+/* The writer of partition 0 stands still: the other one goes on. Then its connection breaks. */
+static void a_writer_that_fails_is_one_of_several(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    struct capture_state s;
+    start(f, &f->c);
+    queue_posts(&f->q, 100, 30);
+    all_captured(f);
+    const int64_t before = number(f, elsewhere);
+    assert_true(before > 0 && before < 100);
+
+    ok(db_open(&db, f->url, 0, &f->e), &f->e);
+    ok(db_begin(db, &f->e), &f->e);
+    ok(db_run(db, "UPDATE position SET pos = pos WHERE part = 0", DB_NO_ARGS, NULL, &f->e), &f->e);
+    queue_posts(&f->q, 100, 30);
+    wait_for(f, waiting, 1);
+    wait_for(f, elsewhere, 2 * before);
+    assert_true(number(f, count) < 200);
+    ok(db_script(db,
+                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
+                 " datname = current_database() AND wait_event_type = 'Lock'",
+                 &f->e),
+       &f->e);
+    wait_for_problem(f->c, &s);
+    db_rollback(db);
+    all_captured(f);
+    queue_posts(&f->q, 100, 30);
+    all_captured(f);
+}
+
 static void a_broker_that_dies_is_waited_for(void **state)
 {
     struct fixture *f = *state;
@@ -406,6 +442,7 @@ int main(void)
         CASE(what_cant_be_read_does_not_stop_the_partition, set_up_one, &services),
         CASE(two_captures_share_and_take_over, set_up, &services),
         CASE(a_database_that_goes_away_is_waited_for, set_up, &services),
+        CASE(a_writer_that_fails_is_one_of_several, set_up, &services),
         CASE(a_broker_that_dies_is_waited_for, set_up, &services)};
     int failed = cmocka_run_group_tests_name("embedded", on_embedded, NULL, NULL);
     failed += cmocka_run_group_tests_name("services", on_services, NULL, NULL);

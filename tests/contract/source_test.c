@@ -88,10 +88,15 @@ static int tear_down(void **state)
     return 0;
 }
 
+static int poll_into(struct fixture *f, struct source_batch *b)
+{
+    return source_poll(f->s, &b, 1, 100, &f->e);
+}
+
 static int poll_anew(struct fixture *f)
 {
     source_batch_clear(&f->got);
-    return source_poll(f->s, &f->got, 100, &f->e);
+    return poll_into(f, &f->got);
 }
 
 static void captured(struct fixture *f, const struct capture_item *last)
@@ -172,7 +177,7 @@ static void batches_keep_their_limits(void **state)
     queue_posts(&f->q, 50, 1);
     int64_t until = clock_mono_ms() + PATIENCE_MS;
     while (f->few.n == 0 && clock_mono_ms() < until)
-        (void)source_poll(f->s, &f->few, 100, &f->e);
+        (void)poll_into(f, &f->few);
     assert_in_range(f->few.n, 1, 7);
     /* The other batch leaves the first one alone. */
     int64_t first = f->few.items[0].pos;
@@ -182,7 +187,7 @@ static void batches_keep_their_limits(void **state)
     sha256(raw.p, raw.n, before);
     f->got.max_bytes = 1;
     while (f->got.n == 0 && clock_mono_ms() < until)
-        (void)source_poll(f->s, &f->got, 100, &f->e);
+        (void)poll_into(f, &f->got);
     assert_int_equal(f->got.n, 1); /* the byte limit ends a batch behind the item that reaches it */
     assert_true(source_batch_full(&f->got));
     assert_int_equal(f->got.items[0].pos, first + (int64_t)f->few.n);
@@ -198,12 +203,12 @@ static void a_batch_is_added_to(void **state)
     for (int64_t n = 3; n <= 9; n += 3) {
         queue_posts(&f->q, 3, 1);
         while (f->few.n < (size_t)(n < 7 ? n : 7) && clock_mono_ms() < until)
-            ok(source_poll(f->s, &f->few, 100, &f->e), &f->e);
+            ok(poll_into(f, &f->few), &f->e);
     }
     assert_int_equal(f->few.n, 7);
     for (size_t i = 1; i < 7; i++)
         assert_int_equal(f->few.items[i].pos, f->few.items[0].pos + (int64_t)i);
-    ok(source_poll(f->s, &f->few, 100, &f->e), &f->e);
+    ok(poll_into(f, &f->few), &f->e);
     assert_int_equal(f->few.n, 7);
     assert_int_equal(take(f, 2), 2);
 }
