@@ -229,8 +229,10 @@ static void hear(struct capture *c)
 
 /* ---- looking at what is open ---- */
 
-static const struct staging_position *position_of(const struct capture *c, int32_t part)
+/* Not while a thread may be moving it. */
+static const struct staging_position *position_of(struct capture *c, int32_t part)
 {
+    capture_write_wait(c);
     for (size_t i = 0; i < c->positions.n; i++) {
         if (c->positions.at[i].part == part)
             return &c->positions.at[i];
