@@ -13,13 +13,14 @@ void capture_trouble(struct capture *c, const char *event, const struct err *e)
 {
     (void)pthread_mutex_lock(&c->lock);
     (void)snprintf(c->state.problem, sizeof c->state.problem, "%.299s", e->text);
+    const unsigned long long stored = c->state.stored;
     (void)pthread_mutex_unlock(&c->lock);
     int64_t now_ms = clock_mono_ms();
     if (c->told == e->class && now_ms - c->told_ms < TELL_AGAIN_MS)
         return;
     c->told = e->class;
     c->told_ms = now_ms;
-    log_error(event, e, "records=%llu", (unsigned long long)c->state.stored);
+    log_error(event, e, "records=%llu", stored);
 }
 
 void capture_well(struct capture *c)
@@ -28,12 +29,13 @@ void capture_well(struct capture *c)
     c->state.queue_reachable = true;
     c->state.staging_reachable = true;
     (void)snprintf(c->state.problem, sizeof c->state.problem, "%s", c->fault);
+    const unsigned long long stored = c->state.stored;
     (void)pthread_mutex_unlock(&c->lock);
     backoff_reset(&c->backoff);
     if (!c->told)
         return;
     c->told = 0;
-    log_event(LOG_INFO, "capture.well", "records=%llu", (unsigned long long)c->state.stored);
+    log_event(LOG_INFO, "capture.well", "records=%llu", stored);
 }
 
 void capture_count(struct capture *c, const struct capture_outcome *out)
