@@ -23,22 +23,6 @@ static enum xccos_command command_of(struct slice id, bool reply)
     return XCCOS_UNKNOWN;
 }
 
-bool xccos_split_room(struct slice uri, struct slice *domain, struct slice *id)
-{
-    const size_t scheme = sizeof XN_ROOM_SCHEME - 1;
-
-    if (uri.n <= scheme || !slice_eq_nocase((struct slice){uri.p, scheme}, SLICE(XN_ROOM_SCHEME)))
-        return false;
-    struct slice rest = {uri.p + scheme, uri.n - scheme};
-    struct slice host = slice_cut(&rest, '/');
-    if (host.n == 0 || rest.n == 0 || memchr(rest.p, '/', rest.n))
-        return false;
-    *domain = host;
-    *id = rest;
-
-    return true;
-}
-
 static bool plain_uri_text(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands' wire names, by enum xccos_command. Only xccos.c and xccos_write.c include this. */
+/* The commands' wire names, by enum xccos_command. For the files of XCCOS alone. */
 #ifndef CHAT_XCCOS_TABLE_H
 #define CHAT_XCCOS_TABLE_H
 

@@ -1,47 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing XCCOS, with the tables of commands and result codes. */
+/* Writing XCCOS. */
 #include "base/clock.h"
 #include "chat-server/xccos.h"
 #include "chat-server/xccos_names.h"
 #include "chat-server/xccos_table.h"
-
-const struct xccos_names xccos_table[XCCOS_COMMANDS] = {
-    [XCCOS_UNKNOWN] = {"", ""},
-    [XCCOS_REQURI] = {"cmd:requri", "rpl:requri"},
-    [XCCOS_GETSERVERINFO] = {"cmd:getserverinfo", "rpl:getserverinfo"},
-    [XCCOS_GETASSOCIATIONS] = {"cmd:getassociations", "rpl:getassociations"},
-    [XCCOS_CHANSRCH] = {"cmd:chansrch", "rpl:chansrch"},
-    [XCCOS_JOIN] = {"cmd:join", "rpl:join"},
-    [XCCOS_BJOIN] = {"cmd:bjoin", "rpl:bjoin"},
-    [XCCOS_PART] = {"cmd:part", "rpl:part"},
-    [XCCOS_BCCONTEXT] = {"cmd:bccontext", "rpl:bccontext"},
-    [XCCOS_GETINV] = {"cmd:getinv", "rpl:getinv"},
-    [XCCOS_GRPCHAT] = {"grpchat", "rpl:grpchat"},
-};
-
-static const struct {
-    int code;
-    const char *text;
-} codes[] = {
-    {XCCOS_OK, "SUCCESS_OK"},
-    {XCCOS_INVALID, "INVALID_ARGUMENT"},
-    {XCCOS_FORBIDDEN, "ERROR_PERMISSION"},
-    {XCCOS_NO_NODE, "NO_SUCH_NODE"},
-    {XCCOS_NOT_SUPPORTED, "MSG_NOT_SUPPORTED"},
-    {XCCOS_NOT_JOINED, "USER_NOT_JOINED"},
-    {XCCOS_LIMIT, "LIMIT_EXCEEDED"},
-    {XCCOS_FAULT, "SERVER_ERROR"},
-    {XCCOS_UNAVAILABLE, "DATABASE_CONNECTION"},
-};
-
-const char *xccos_code_text(int code)
-{
-    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-        if (codes[i].code == code)
-            return codes[i].text;
-
-    return "SERVER_ERROR";
-}
 
 /* Room URIs came from the directory or from room_uri, so they split. */
 static void put_room_parts(struct buf *b, struct slice room)
