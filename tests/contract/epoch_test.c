@@ -8,27 +8,16 @@
 #include "base/own.h"
 #include "chat-server/store/epoch.h"
 #include "feed.h"
+#include "tests/expect.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define SOURCE SLICE("sip:pool.example.com")
 #define ROOM   SLICE("ma-chan://example.com/one")
 
 static const char *scratch;
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        struct err e = {0};                                                                        \
-        int rc_ = (call);                                                                          \
-        if (rc_ < 0)                                                                               \
-            fail_msg("%s: %d %s", #call, rc_, e.text);                                             \
-    } while (0)
 
 struct place {
     char url[512];

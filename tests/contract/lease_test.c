@@ -10,16 +10,13 @@
 #include "base/own.h"
 #include "base/process.h"
 #include "tests/contract/feed.h"
+#include "tests/expect.h"
 
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { SHORT_MS = 300 };
 
@@ -31,12 +28,6 @@ struct fixture {
     struct staging *a, *b;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {

@@ -4,23 +4,14 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "tests/contract/feed.h"
+#include "tests/expect.h"
 
-#include <setjmp.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 extern char **environ;
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 void queue_broker(const char *verb, const char *a, const char *b)
 {

@@ -7,17 +7,14 @@
 #include "base/own.h"
 #include "chat-server/store/store.h"
 #include "mgccomp/chain.h"
+#include "tests/expect.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
-
-#include <cmocka.h>
 
 #define SOURCE  SLICE("sip:pool.example.com")
 #define ONE     SLICE("ma-chan://example.com/one")
@@ -30,22 +27,6 @@ extern char **environ;
 
 static char url[512];
 static int cases;
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        struct err e = {0};                                                                        \
-        int rc_ = (call);                                                                          \
-        if (rc_ < 0)                                                                               \
-            fail_msg("%s: %d %s", #call, rc_, e.text);                                             \
-    } while (0)
-
-#define FAILS(class_, call)                                                                        \
-    do {                                                                                           \
-        struct err e = {0};                                                                        \
-        int rc_ = (call);                                                                          \
-        if (rc_ != (class_))                                                                       \
-            fail_msg("%s: %d, not %d: %s", #call, rc_, (class_), e.text);                          \
-    } while (0)
 
 static int fresh_database(void **state)
 {

@@ -7,34 +7,15 @@
 #include "base/own.h"
 #include "chat-server/store/store.h"
 #include "mgccomp/chain.h"
+#include "tests/expect.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #define SOURCE SLICE("sip:pool.example.com")
 #define ROOM   SLICE("ma-chan://example.com/one")
 #define HELLO  "\"participant\":\"sip:ann@example.com\",\"text\":\"hello\""
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        struct err e = {0};                                                                        \
-        int rc_ = (call);                                                                          \
-        if (rc_ < 0)                                                                               \
-            fail_msg("%s: %d %s", #call, rc_, e.text);                                             \
-    } while (0)
-
-#define FAILS(class_, call)                                                                        \
-    do {                                                                                           \
-        struct err e = {0};                                                                        \
-        int rc_ = (call);                                                                          \
-        if (rc_ != (class_))                                                                       \
-            fail_msg("%s: %d, not %d: %s", #call, rc_, (class_), e.text);                          \
-    } while (0)
 
 struct place {
     enum db_kind kind;

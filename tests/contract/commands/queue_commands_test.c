@@ -8,16 +8,13 @@
 #include "mgccomp/incident.h"
 #include "mgccomp/ledger.h"
 #include "retention/drain.h"
+#include "tests/caught.h"
 #include "tests/contract/feed.h"
 #include "tests/contract/queues.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { PATIENCE_MS = 60000 };
 
@@ -28,17 +25,9 @@ struct fixture {
     char url[600];
     struct queue q;
     struct staging *st;
-    struct app_io io;
-    char *out, *err;
-    size_t out_n, err_n;
+    struct caught said;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {
@@ -46,10 +35,7 @@ static int set_up(void **state)
     (void)snprintf(f->url, sizeof f->url, "%s", feed_database(NULL, scratch));
     ok(staging_open(&f->st, f->url, &f->e), &f->e);
     queue_make(&f->q, f->services, scratch, 1);
-    f->io = (struct app_io){.in = stdin};
-    f->io.out = open_memstream(&f->out, &f->out_n);
-    f->io.err = open_memstream(&f->err, &f->err_n);
-    assert_true(f->io.out && f->io.err);
+    caught_begin(&f->said);
     return 0;
 }
 
@@ -58,10 +44,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     staging_close(f->st);
     queue_done(&f->q);
-    (void)fclose(f->io.out);
-    (void)fclose(f->io.err);
-    free(f->out);
-    free(f->err);
+    caught_done(&f->said);
     return 0;
 }
 
@@ -100,17 +83,15 @@ static void capture(struct fixture *f, int n)
 
 /* ---- queue check ---- */
 
-/* Exit code of the command; what it said is in f->out. */
+/* Exit code of the command; what it said is in f->said.out. */
 static int check_with(struct fixture *f, const struct kafka_target *kafka, const char *store,
                       char *word)
 {
     const struct queue_check_input in = {.staging = f->st, .kafka = kafka, .store_url = store};
     char *argv[] = {word, NULL};
-    rewind(f->io.out);
-    int code = queue_check_command(&f->io, &in, word ? 1 : 0, argv);
-    (void)fputc('\0', f->io.out);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
+    caught_anew(&f->said);
+    int code = queue_check_command(&f->said.io, &in, word ? 1 : 0, argv);
+    caught_read(&f->said);
     return code;
 }
 
@@ -119,28 +100,22 @@ static int check(struct fixture *f)
     return check_with(f, f->services ? &f->q.target : NULL, f->q.url, NULL);
 }
 
-static void said(const struct fixture *f, const char *what)
-{
-    if (!strstr(f->out, what))
-        fail_msg("\"%s\" is not in: %s", what, f->out);
-}
-
 static void the_embedded_queue_is_well_or_another(void **state)
 {
     struct fixture *f = *state;
     char word[] = "now";
     assert_int_equal(check(f), APP_FAILED); /* there is no store */
-    said(f, "1 problem with the queue");
+    assert_said(f->said.out, "1 problem with the queue");
     queue_posts(&f->q, 3, 1);
     assert_int_equal(check(f), APP_OK);
-    said(f, "to be captured 3");
+    assert_said(f->said.out, "to be captured 3");
     capture(f, 2);
     assert_int_equal(check(f), APP_OK);
-    said(f, "the record before it is the one captured");
-    said(f, "to be captured 0");
+    assert_said(f->said.out, "the record before it is the one captured");
+    assert_said(f->said.out, "to be captured 0");
     run_sql(f, "UPDATE position SET hash = (SELECT hash FROM record WHERE pos = 1)");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "the store is another one");
+    assert_said(f->said.out, "the store is another one");
     assert_int_equal(check_with(f, NULL, f->q.url, word), APP_USAGE);
 }
 
@@ -150,29 +125,29 @@ static void a_topic_is_well_or_not(void **state)
     char control[80];
     (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
     assert_int_equal(check(f), APP_FAILED);
-    said(f, control);
-    said(f, "nothing was captured from any queue yet");
+    assert_said(f->said.out, control);
+    assert_said(f->said.out, "nothing was captured from any queue yet");
     queue_broker("topic", control, "1");
     assert_int_equal(check(f), APP_OK);
-    said(f, "the queue is well");
-    said(f, "nothing was captured from it yet");
+    assert_said(f->said.out, "the queue is well");
+    assert_said(f->said.out, "nothing was captured from it yet");
     capture(f, 5);
     queue_posts(&f->q, 2, 1);
     assert_int_equal(check(f), APP_OK);
-    said(f, "it is the queue captured before");
-    said(f, "to be captured 2");
+    assert_said(f->said.out, "it is the queue captured before");
+    assert_said(f->said.out, "to be captured 2");
     run_sql(f, "UPDATE position SET hash = (SELECT hash FROM record WHERE pos = 1)");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "another record lies where the last one was captured");
+    assert_said(f->said.out, "another record lies where the last one was captured");
     run_sql(f, "UPDATE position SET pos = pos + 10");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "the log ends before what was captured");
+    assert_said(f->said.out, "the log ends before what was captured");
     run_sql(f, "UPDATE position SET shift = 20");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "records before they were captured are gone");
+    assert_said(f->said.out, "records before they were captured are gone");
     run_sql(f, "UPDATE queue SET identity = 'elsewhere/topic'");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "mgccomp was filled from elsewhere/topic");
+    assert_said(f->said.out, "mgccomp was filled from elsewhere/topic");
 }
 
 static void a_control_topic_has_one_partition(void **state)
@@ -182,7 +157,7 @@ static void a_control_topic_has_one_partition(void **state)
     (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
     queue_broker("topic", control, "2");
     assert_int_equal(check(f), APP_FAILED);
-    said(f, "It must have one");
+    assert_said(f->said.out, "It must have one");
 }
 
 static void brokers_that_are_not_there_are_named(void **state)
@@ -191,7 +166,7 @@ static void brokers_that_are_not_there_are_named(void **state)
     struct kafka_target nobody = f->q.target;
     nobody.brokers = "127.0.0.1:1";
     assert_int_equal(check_with(f, &nobody, NULL, NULL), APP_FAILED);
-    said(f, "See that the brokers run");
+    assert_said(f->said.out, "See that the brokers run");
 }
 
 /* ---- drain ---- */
@@ -208,18 +183,10 @@ static int drain(struct fixture *f, const char *timeout)
     const struct drain_input in = {
         .store = s, .staging = f->st, .kafka = f->services ? &f->q.target : NULL};
     (void)snprintf(value, sizeof value, "%s", timeout);
-    rewind(f->io.err);
-    int code = drain_command(&f->io, &in, 2, argv);
-    (void)fputc('\0', f->io.err);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
+    caught_anew(&f->said);
+    int code = drain_command(&f->said.io, &in, 2, argv);
+    caught_read(&f->said);
     return code;
-}
-
-static void complained(const struct fixture *f, const char *what)
-{
-    if (!strstr(f->err, what))
-        fail_msg("\"%s\" is not in: %s", what, f->err);
 }
 
 static void open_incident(struct fixture *f)
@@ -243,21 +210,21 @@ static void drain_says_what_holds_it(void **state)
     char *argv[] = {unknown, NULL};
     const struct drain_input none = {.staging = f->st};
     queue_posts(&f->q, 3, 1);
-    assert_int_not_equal(drain_command(&f->io, &none, 1, argv), APP_OK);
+    assert_int_not_equal(drain_command(&f->said.io, &none, 1, argv), APP_OK);
     assert_int_not_equal(drain(f, "soon"), APP_OK);
-    complained(f, "is no duration");
+    assert_said(f->said.err, "is no duration");
     assert_int_not_equal(drain(f, "300ms"), APP_OK);
-    complained(f, "room 0#3 is not captured yet");
+    assert_said(f->said.err, "room 0#3 is not captured yet");
     capture(f, 1);
     assert_int_not_equal(drain(f, "300ms"), APP_OK);
-    complained(f, "4 records are not deleted yet");
+    assert_said(f->said.err, "4 records are not deleted yet");
     ok(ledger_add(f->st, SLICE("a"), SLICE("plain"), true, 2, &f->e), &f->e);
     ok(ledger_pause(f->st, SLICE("a"), SLICE("the disk moves"), &f->e), &f->e);
     assert_int_not_equal(drain(f, "300ms"), APP_OK);
-    complained(f, "adapter a is behind (paused): the disk moves");
+    assert_said(f->said.err, "adapter a is behind (paused): the disk moves");
     open_incident(f);
     assert_int_not_equal(drain(f, "300ms"), APP_OK);
-    complained(f, "(gap) holds it: two are missing");
+    assert_said(f->said.err, "(gap) holds it: two are missing");
     run_sql(f, "DELETE FROM record");
     assert_int_equal(drain(f, "10s"), APP_OK);
 }
@@ -268,7 +235,7 @@ static void drain_waits_for_the_queues_end(void **state)
     capture(f, 3);
     queue_garbage(&f->q, SLICE("no record"));
     assert_int_not_equal(drain(f, "500ms"), APP_OK);
-    complained(f, "the queue's end at the start is not captured yet");
+    assert_said(f->said.err, "the queue's end at the start is not captured yet");
 }
 
 /* ---- ingest ---- */
@@ -306,9 +273,8 @@ static int ingest(struct fixture *f, int id, bool hangs)
                    id);
     assert_true(fputs(line, in) >= 0);
     rewind(in);
-    rewind(f->io.out);
-    rewind(f->io.err);
-    f->io.in = in;
+    caught_anew(&f->said);
+    f->said.io.in = in;
     const struct ingest_into into = {
         .writer = w, .relay = r, .limit = &no_limit, .store_url = f->q.url};
     ok(relay_wait(r, PATIENCE_MS, &f->e), &f->e);
@@ -316,16 +282,13 @@ static int ingest(struct fixture *f, int id, bool hangs)
         queue_broker("pause", NULL, NULL);
         assert_int_equal(pthread_create(&thread, NULL, resume_later, NULL), 0);
     }
-    int code = ingest_command(&f->io, &into, 2, argv);
+    int code = ingest_command(&f->said.io, &into, 2, argv);
     if (hangs)
         assert_int_equal(pthread_join(thread, NULL), 0);
     writer_stop(w);
     relay_stop(r);
-    (void)fputc('\0', f->io.out);
-    (void)fputc('\0', f->io.err);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
-    f->io.in = stdin;
+    caught_read(&f->said);
+    f->said.io.in = stdin;
     return code;
 }
 
@@ -333,7 +296,7 @@ static void ingest_waits_for_the_queue(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(ingest(f, 1, false), APP_OK);
-    assert_string_equal(f->out, "{\"lines\":1,\"stored\":1,\"known\":0,\"bad\":0}\n");
+    assert_string_equal(f->said.out, "{\"lines\":1,\"stored\":1,\"known\":0,\"bad\":0}\n");
     assert_int_equal(ingest(f, 2, true), APP_OK);
     OWN(own_db) struct db *db = NULL;
     int64_t relayed = 0;
@@ -344,8 +307,8 @@ static void ingest_waits_for_the_queue(void **state)
     assert_int_equal(relayed, 2);
     ok(db_script(db, "INSERT INTO parked SELECT id, 1, 1, 'refused' FROM stream", &f->e), &f->e);
     assert_int_equal(ingest(f, 2, false), APP_FAILED);
-    complained(f, "1 records were refused by the queue and wait for a person");
-    assert_string_equal(f->out, "{\"lines\":1,\"stored\":0,\"known\":1,\"bad\":0}\n");
+    assert_said(f->said.err, "1 records were refused by the queue and wait for a person");
+    assert_string_equal(f->said.out, "{\"lines\":1,\"stored\":0,\"known\":1,\"bad\":0}\n");
 }
 
 #define CASE(fn, f)                                                                                \

@@ -8,17 +8,14 @@
 #include "chat-server/store/heal_line.h"
 #include "chat-server/store/relay.h"
 #include "mgccomp/incident.h"
+#include "tests/caught.h"
 #include "tests/contract/feed.h"
 #include "tests/contract/queues.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { PATIENCE_MS = 60000 };
 
@@ -29,17 +26,9 @@ struct fixture {
     struct kafka_target target;
     struct staging *st;
     struct capture *c;
-    struct app_io io;
-    char *out, *err;
-    size_t out_n, err_n;
+    struct caught said;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static void make_topics(struct fixture *f)
 {
@@ -62,10 +51,7 @@ static int set_up(void **state)
     (void)snprintf(f->store, sizeof f->store, "sqlite:%s/heal-store%d.db", scratch, number);
     (void)snprintf(f->topic, sizeof f->topic, "heal-command%d", number);
     ok(staging_open(&f->st, f->staging, &f->e), &f->e);
-    f->io = (struct app_io){.in = stdin};
-    f->io.out = open_memstream(&f->out, &f->out_n);
-    f->io.err = open_memstream(&f->err, &f->err_n);
-    assert_true(f->io.out && f->io.err);
+    caught_begin(&f->said);
     return 0;
 }
 
@@ -75,10 +61,7 @@ static int tear_down(void **state)
     capture_stop(f->c);
     f->c = NULL;
     staging_close(f->st);
-    (void)fclose(f->io.out);
-    (void)fclose(f->io.err);
-    free(f->out);
-    free(f->err);
+    caught_done(&f->said);
     return 0;
 }
 
@@ -177,20 +160,10 @@ static int heal(struct fixture *f, const char *timeout)
                                         .store_url = f->store,
                                         .kafka = f->target.topic ? &f->target : NULL};
     (void)snprintf(word, sizeof word, "%s", timeout);
-    rewind(f->io.out);
-    rewind(f->io.err);
-    int code = queue_heal_command(&f->io, &in, 1, argv);
-    (void)fputc('\0', f->io.out);
-    (void)fputc('\0', f->io.err);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
+    caught_anew(&f->said);
+    int code = queue_heal_command(&f->said.io, &in, 1, argv);
+    caught_read(&f->said);
     return code;
-}
-
-static void said(const char *text, const char *what)
-{
-    if (!strstr(text, what))
-        fail_msg("\"%s\" is not in: %s", what, text);
 }
 
 static void nothing_to_heal(void **state)
@@ -198,9 +171,9 @@ static void nothing_to_heal(void **state)
     struct fixture *f = *state;
     posts(f, "urn:one", 2);
     assert_int_equal(heal(f, "--timeout=1s"), APP_OK);
-    assert_string_equal(f->out, "nothing is missed\n");
+    assert_string_equal(f->said.out, "nothing is missed\n");
     assert_int_equal(heal(f, "--timeout=soon"), APP_USAGE);
-    said(f->err, "a duration such as 60s");
+    assert_said(f->said.err, "a duration such as 60s");
     assert_int_equal(heal(f, "now"), APP_USAGE);
     assert_int_equal(heal(f, "--no-such-option"), APP_USAGE);
     run_in(f, f->store,
@@ -209,10 +182,10 @@ static void nothing_to_heal(void **state)
            "INSERT INTO record (stream, sequence, kind, prior, hash, raw) SELECT s.id, 1, r.kind, "
            "0, r.hash, r.raw FROM stream s, record r WHERE s.source <> 'urn:one' AND r.pos = 1");
     assert_int_equal(heal(f, "--timeout=1s"), APP_OK);
-    said(f->out, "more than 32 sources: the others were not asked");
+    assert_said(f->said.out, "more than 32 sources: the others were not asked");
     run_in(f, f->store, "DROP TABLE parked");
     assert_int_not_equal(heal(f, "--timeout=1s"), APP_OK);
-    said(f->err, "parked");
+    assert_said(f->said.err, "parked");
 }
 
 /* One process has store and mgccomp: there is nobody to ask. */
@@ -223,10 +196,10 @@ static void without_a_queue_nobody_is_asked(void **state)
     open_gap(f, "urn:one");
     open_gap(f, "urn:elsewhere");
     assert_int_equal(heal(f, "--timeout=300ms"), APP_FAILED);
-    said(f->out, "something is still missed\n");
-    said(f->out, "1 gaps and 0 changed logs were not settled in time");
-    said(f->out, "1 gaps are of sources without a store here");
-    assert_null(strstr(f->out, "gaps closed"));
+    assert_said(f->said.out, "something is still missed\n");
+    assert_said(f->said.out, "1 gaps and 0 changed logs were not settled in time");
+    assert_said(f->said.out, "1 gaps are of sources without a store here");
+    assert_null(strstr(f->said.out, "gaps closed"));
 }
 
 /* Two sources whose relays do not run: one's gap closes but for a record that its store has lost,
@@ -248,11 +221,12 @@ static void stores_send_what_is_missing(void **state)
     await(f, "SELECT count(*) FROM incident WHERE kind = 'gap' AND closed_us IS NULL", 2);
     open_gap(f, "urn:elsewhere");
     assert_int_equal(heal(f, "--timeout=40s"), APP_FAILED);
-    said(f->out, "gaps closed: 1, changed logs: 0, refused records that got through: 1");
-    said(f->out, "1 gaps stand: their store has not what is missing");
-    said(f->out, "1 gaps are of sources without a store here");
-    said(f->out, "Type: holdfast incident list");
-    assert_null(strstr(f->out, "in time"));
+    assert_said(f->said.out,
+                "gaps closed: 1, changed logs: 0, refused records that got through: 1");
+    assert_said(f->said.out, "1 gaps stand: their store has not what is missing");
+    assert_said(f->said.out, "1 gaps are of sources without a store here");
+    assert_said(f->said.out, "Type: holdfast incident list");
+    assert_null(strstr(f->said.out, "in time"));
     assert_int_equal(number(f, "SELECT count(DISTINCT stream * 100 + sequence) FROM record"), 9);
     assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL AND first = 2"
                                " AND last = 2 AND source = 'urn:two'"),
@@ -270,7 +244,8 @@ static void without_capture_nothing_is_settled_in_time(void **state)
            "INSERT INTO log_change (source, part, before_offset, after_offset, opened_us)"
            " VALUES ('urn:one', 0, 9, 5, 1)");
     assert_int_equal(heal(f, "--timeout=1500ms"), APP_FAILED);
-    said(f->out, "1 gaps and 1 changed logs were not settled in time. Is capture running?");
+    assert_said(f->said.out,
+                "1 gaps and 1 changed logs were not settled in time. Is capture running?");
 }
 
 /* The process that serves a source, when its record is refused: what it says to who wants it. */
@@ -316,9 +291,9 @@ static void what_the_queue_refuses_again_is_said(void **state)
     atomic_store(&server.stop, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(code, APP_FAILED);
-    assert_string_equal(f->out, "something is still missed\n"
-                                "  1 records are refused by the queue\n"
-                                "Type: holdfast incident list\n");
+    assert_string_equal(f->said.out, "something is still missed\n"
+                                     "  1 records are refused by the queue\n"
+                                     "Type: holdfast incident list\n");
 }
 
 #define CASE(fn, f)                                                                                \

@@ -3,147 +3,30 @@
  * What the ledger and the sweep refuse, and what they do at their limits, on SQLite and on a
  * private PostgreSQL: bad names, rows that somebody changed, too many of anything.
  */
-#include "base/clock.h"
-#include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/kept.h"
-#include "mgccomp/lease.h"
-#include "mgccomp/ledger.h"
 #include "retention/sweep.h"
 #include "retention/sweep_hashes.h"
-#include "tests/contract/feed.h"
+#include "tests/contract/stage.h"
 
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-enum { LEASE_FOR_MS = 3600 * 1000, PATIENCE_MS = 30000 };
-
-static const char *scratch;
-static const struct ledger_due everything = {.records = 10000, .bytes = 4 << 20, .now = true};
-
-struct fixture {
-    const char *postgres; /* NULL: SQLite */
-    char url[600];
-    struct staging *st;
-    struct capture_writer *w;
-    struct staging_position at[2];
-    struct feed feed;
-    struct feed_stream room, other;
-    struct ledger_batch batch;
-    struct err e;
-};
-
-static void ok(int rc, const struct err *e)
+static void posts_in(struct stage *f, struct feed_stream *s, int n, int part)
 {
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
-
-static int set_up(void **state)
-{
-    struct fixture *f = *state;
-    int64_t generation = 0;
-    (void)snprintf(f->url, sizeof f->url, "%s", feed_database(f->postgres, scratch));
-    ok(staging_open(&f->st, f->url, &f->e), &f->e);
-    ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
-    ok(capture_writer_new(&f->w, f->st, generation, &f->e), &f->e);
-    ok(lease_take(f->st, LEASE_FOR_MS, &f->e), &f->e);
-    f->at[0] = (struct staging_position){.part = 0};
-    f->at[1] = (struct staging_position){.part = 1};
-    f->feed = (struct feed){0};
-    f->room = (struct feed_stream){.source = "sip:pool.example.test",
-                                   .subject = "ma-chan://example.test/one"};
-    f->other = (struct feed_stream){.source = "sip:pool.example.test",
-                                    .subject = "ma-chan://example.test/two"};
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    capture_writer_free(f->w);
-    staging_close(f->st);
-    feed_done(&f->feed);
-    return 0;
-}
-
-static void posts_in(struct fixture *f, struct feed_stream *s, int n, int part)
-{
-    struct capture_outcome out;
     f->feed.part = part;
     f->feed.pos = f->at[part].pos;
     for (int i = 0; i < n; i++)
         feed_post(&f->feed, s);
-    ok(feed_write(f->w, f->feed.items, f->feed.n, &f->at[part], 1, &out, &f->e), &f->e);
-    feed_clear(&f->feed);
+    capture_into(f, part);
 }
 
-static void posts(struct fixture *f, int n)
-{
-    posts_in(f, &f->room, n, 0);
-}
-
-static int64_t number(struct fixture *f, const char *sql)
-{
-    OWN(own_db) struct db *db = NULL;
-    int64_t v = -1;
-    ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &f->e), &f->e);
-    return v;
-}
-
-static void run_sql(struct fixture *f, const char *sql)
-{
-    OWN(own_staging_txn) struct staging_txn t = {0};
-    ok(staging_begin(f->st, &t, &f->e), &f->e);
-    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
-    ok(staging_commit(&t, &f->e), &f->e);
-}
-
-static int add(struct fixture *f, struct slice name, struct slice module)
+static int add(struct stage *f, struct slice name, struct slice module)
 {
     return ledger_add(f->st, name, module, true, LEDGER_READBACK_FULL, &f->e);
 }
 
-static int keep_one(void *arg, const struct ledger_instance *i, struct err *e)
-{
-    (void)e;
-    *(struct ledger_instance *)arg = *i;
-    return 0;
-}
-
-/* The one instance there is. */
-static struct ledger_instance added(struct fixture *f, struct slice name)
-{
-    OWN(own_db) struct db *db = NULL;
-    struct ledger_instance i = {0};
-    ok(add(f, name, SLICE("plain")), &f->e);
-    ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(ledger_instances(db, true, keep_one, &i, &f->e), &f->e);
-    return i;
-}
-
-static void cut(struct fixture *f, const struct ledger_instance *i)
-{
-    ok(ledger_cut(f->st, i, &everything, NULL, &f->batch, &f->e), &f->e);
-}
-
-static void archive(struct fixture *f, const struct ledger_instance *i)
-{
-    struct slice none = {0};
-    cut(f, i);
-    ok(ledger_attempt(f->st, &f->batch, &f->e), &f->e);
-    ok(ledger_settle(f->st, &f->batch, 0, f->batch.records - 1, "done", SLICE("[]"), none, &f->e),
-       &f->e);
-    ok(ledger_batch_state(f->st, &f->batch, "settled", none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, &f->batch, "verified", none, &f->e), &f->e);
-}
-
-static int sweep(struct fixture *f)
+static int sweep(struct stage *f)
 {
     int64_t rows = 0;
     return sweep_once(f->st, &rows, &f->e);
@@ -153,7 +36,7 @@ static int sweep(struct fixture *f)
 
 static void names_are_plain(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     char longer[200];
     bool any = false;
     memset(longer, 'x', sizeof longer - 1);
@@ -175,22 +58,22 @@ static void names_are_plain(void **state)
 
 static void a_name_becomes_part_of_file_names(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a.b_c"));
-    posts(f, 1);
-    cut(f, &i);
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a.b_c", true, LEDGER_READBACK_FULL);
+    posts(f, &f->room, 1);
+    ok(cut(f, &i, &everything), &f->e);
     assert_non_null(strstr(f->batch.stem, "-a-b-c-"));
 }
 
 static void nobody_of_that_name(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct slice none = {0};
     assert_int_equal(ledger_retire(f->st, none, SLICE("x"), &f->e), ERR_NOT_FOUND);
     assert_int_equal(ledger_pause(f->st, none, SLICE("x"), &f->e), ERR_NOT_FOUND);
     assert_int_equal(ledger_resume(f->st, SLICE("zzz"), &f->e), ERR_NOT_FOUND);
     assert_non_null(strstr(f->e.text, "zzz"));
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     assert_int_equal(ledger_resume(f->st, SLICE("a"), &f->e), ERR_CONFLICT);
     ok(ledger_retire(f->st, SLICE("a"), SLICE("x"), &f->e), &f->e);
     assert_int_equal(ledger_failed(f->st, i.id, SLICE("x"), 1, &f->e), ERR_NOT_FOUND);
@@ -200,15 +83,13 @@ static void nobody_of_that_name(void **state)
 /* A reason is cut at a whole character, and what can't be shown is shown as '?'. */
 static void reasons_are_cut_and_cleaned(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     char text[602] = "\x7f";
     for (size_t n = 1; n + 2 < sizeof text; n += 2)
         memcpy(text + n, "\xc3\xa9", 2);
     ok(ledger_pause(f->st, SLICE("a"), slice_of(text), &f->e), &f->e);
-    OWN(own_db) struct db *db = NULL;
-    ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(ledger_instances(db, false, keep_one, &i, &f->e), &f->e);
+    i = instance(f, "a");
     assert_int_equal(i.reason[0], '?');
     assert_true(strlen(i.reason) >= 297 && utf8_valid(slice_of(i.reason)));
     assert_memory_equal(i.reason + strlen(i.reason) - 2, "\xc3\xa9", 2);
@@ -218,14 +99,14 @@ static void reasons_are_cut_and_cleaned(void **state)
 
 static void so_many_adapters_and_no_more(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     char name[16];
     for (int n = 0; n < LEDGER_MAX_INSTANCES; n++) {
         (void)snprintf(name, sizeof name, "a%d", n);
         ok(add(f, slice_of(name), SLICE("plain")), &f->e);
     }
     assert_int_equal(add(f, SLICE("one-more"), SLICE("plain")), ERR_CONFIG);
-    posts(f, 1);
+    posts(f, &f->room, 1);
     ok(sweep(f), &f->e);
     run_sql(f, "INSERT INTO instance (name, module, required, readback, state, base, archived,"
                " batches, added_us, failures, next_try_us)"
@@ -236,10 +117,10 @@ static void so_many_adapters_and_no_more(void **state)
 
 static void a_batch_has_so_many_ranges(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
-    posts(f, 1);
-    cut(f, &i);
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
+    posts(f, &f->room, 1);
+    ok(cut(f, &i, &everything), &f->e);
     run_sql(f, "INSERT INTO batch_range (batch, generation, part, from_pos, to_pos)"
                " WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 256)"
                " SELECT b.id, 1, n, 0, 1 FROM n, batch b");
@@ -249,8 +130,8 @@ static void a_batch_has_so_many_ranges(void **state)
 /* A full batch leaves the other partition to the next one. */
 static void limits_end_a_batch_in_its_first_partition(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     const struct ledger_due three = {.records = 3, .bytes = 1 << 20};
     posts_in(f, &f->room, 5, 0);
     posts_in(f, &f->other, 5, 1);
@@ -284,11 +165,11 @@ static int stop_at_instance(void *arg, const struct ledger_instance *i, struct e
 
 static void a_visitor_can_stop(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     OWN(own_db) struct db *db = NULL;
-    struct ledger_instance i = added(f, SLICE("a"));
-    posts(f, 2);
-    archive(f, &i);
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
+    posts(f, &f->room, 2);
+    archive_all(f, &i);
     ok(staging_reader(f->st, &db, &f->e), &f->e);
     assert_int_equal(ledger_batch_records(db, &f->batch, stop_at_record, NULL, &f->e), ERR_STOPPED);
     assert_int_equal(ledger_settlements(db, &f->batch, stop_at_settlement, NULL, &f->e),
@@ -298,15 +179,15 @@ static void a_visitor_can_stop(void **state)
 
 static void what_was_changed_by_hand_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     OWN(own_db) struct db *db = NULL;
     OWN(own_buf) struct buf roster;
     struct slice none = {0};
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     struct ledger_batch gone;
     buf_init(&roster, 1000);
-    posts(f, 2);
-    cut(f, &i);
+    posts(f, &f->room, 2);
+    ok(cut(f, &i, &everything), &f->e);
     ok(staging_reader(f->st, &db, &f->e), &f->e);
     gone = f->batch;
     gone.id[0] = 'x';
@@ -321,10 +202,10 @@ static void what_was_changed_by_hand_is_refused(void **state)
 
 static void a_record_without_its_hash_is_not_deleted(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
-    posts(f, 3);
-    archive(f, &i);
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
+    posts(f, &f->room, 3);
+    archive_all(f, &i);
     run_sql(f, "UPDATE record SET hash = substr(hash, 1, 5) WHERE pos = 1");
     assert_int_equal(sweep(f), ERR_FAULT);
     assert_non_null(strstr(f->e.text, "position 1"));
@@ -335,10 +216,10 @@ static void a_record_without_its_hash_is_not_deleted(void **state)
 
 static void less_read_back_than_before_takes_nothing_back(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
-    posts(f, 2);
-    archive(f, &i);
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
+    posts(f, &f->room, 2);
+    archive_all(f, &i);
     ok(ledger_instance_readback(f->st, i.id, 1, &f->e), &f->e);
     ok(sweep(f), &f->e);
     assert_int_equal(number(f, "SELECT count(*) FROM record"), 2);
@@ -351,10 +232,10 @@ static void less_read_back_than_before_takes_nothing_back(void **state)
 
 static void many_partitions_are_swept_page_by_page(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     posts_in(f, &f->room, 3, 1);
-    archive(f, &i);
+    archive_all(f, &i);
     run_sql(f, "INSERT INTO position (part, pos, captured_us)"
                " WITH RECURSIVE n(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < 300)"
                " SELECT n, 0, 0 FROM n");
@@ -364,8 +245,8 @@ static void many_partitions_are_swept_page_by_page(void **state)
 
 static void old_hashes_are_forgotten_page_by_page(void **state)
 {
-    struct fixture *f = *state;
-    posts(f, 1);
+    struct stage *f = *state;
+    posts(f, &f->room, 1);
     run_sql(f, "INSERT INTO deleted (stream, first, last, hashes, deleted_us)"
                " WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10001)"
                " SELECT 1, n, n, (SELECT hash FROM stream LIMIT 1), n FROM n");
@@ -375,15 +256,7 @@ static void old_hashes_are_forgotten_page_by_page(void **state)
 
 /* ---- the thread ---- */
 
-static void await(struct fixture *f, const char *sql, int64_t wanted)
-{
-    int64_t until = clock_mono_ms() + PATIENCE_MS;
-    while (number(f, sql) != wanted && clock_mono_ms() < until)
-        (void)poll(NULL, 0, 20);
-    assert_int_equal(number(f, sql), wanted);
-}
-
-static void shut(struct fixture *f)
+static void shut(struct stage *f)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     const struct incident i = {
@@ -393,7 +266,7 @@ static void shut(struct fixture *f)
     ok(staging_commit(&t, &f->e), &f->e);
 }
 
-static void mend(struct fixture *f)
+static void mend(struct stage *f)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     ok(staging_begin(f->st, &t, &f->e), &f->e);
@@ -403,12 +276,12 @@ static void mend(struct fixture *f)
 
 static void a_sweep_keeps_what_is_shut_until_it_is_mended(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     const struct sweep_options o = {.staging = f->st};
     struct sweep *s = NULL;
-    posts(f, 3);
-    archive(f, &i);
+    posts(f, &f->room, 3);
+    archive_all(f, &i);
     shut(f);
     ok(sweep_start(&s, &o, &f->e), &f->e);
     await(f, "SELECT count(*) FROM kept", 3);
@@ -423,22 +296,22 @@ static void a_sweep_keeps_what_is_shut_until_it_is_mended(void **state)
 /* Partition 0 was not read back; what lies in the other one goes all the same, pass by pass. */
 static void a_sweep_passes_by_what_is_stuck(void **state)
 {
-    struct fixture *f = *state;
-    struct ledger_instance i = added(f, SLICE("a"));
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, LEDGER_READBACK_FULL);
     struct wake archived = {.fd = -1};
     const struct sweep_options o = {.staging = f->st, .archived = &archived};
     struct sweep *s = NULL;
     assert_true(wake_init(&archived));
     ok(ledger_instance_readback(f->st, i.id, 1, &f->e), &f->e);
-    posts(f, 2);
-    archive(f, &i);
+    posts(f, &f->room, 2);
+    archive_all(f, &i);
     ok(ledger_instance_readback(f->st, i.id, LEDGER_READBACK_FULL, &f->e), &f->e);
     posts_in(f, &f->other, 2, 1);
-    archive(f, &i);
+    archive_all(f, &i);
     ok(sweep_start(&s, &o, &f->e), &f->e);
     await(f, "SELECT count(*) FROM record", 2);
     posts_in(f, &f->other, 2, 1);
-    archive(f, &i);
+    archive_all(f, &i);
     wake_ring(&archived);
     await(f, "SELECT count(*) FROM record", 2);
     sweep_stop(s);
@@ -446,36 +319,26 @@ static void a_sweep_passes_by_what_is_stuck(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM record WHERE part = 0"), 2);
 }
 
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, set_up, tear_down, f                                                              \
-    }
-#define CASES(f)                                                                                   \
-    CASE(f, names_are_plain), CASE(f, a_name_becomes_part_of_file_names),                          \
-        CASE(f, nobody_of_that_name), CASE(f, reasons_are_cut_and_cleaned),                        \
-        CASE(f, so_many_adapters_and_no_more), CASE(f, a_batch_has_so_many_ranges),                \
-        CASE(f, limits_end_a_batch_in_its_first_partition), CASE(f, a_visitor_can_stop),           \
-        CASE(f, what_was_changed_by_hand_is_refused),                                              \
-        CASE(f, a_record_without_its_hash_is_not_deleted),                                         \
-        CASE(f, less_read_back_than_before_takes_nothing_back),                                    \
-        CASE(f, old_hashes_are_forgotten_page_by_page),                                            \
-        CASE(f, a_sweep_keeps_what_is_shut_until_it_is_mended),                                    \
-        CASE(f, a_sweep_passes_by_what_is_stuck)
-
 int main(void)
 {
-    static struct fixture sqlite;
-    static struct fixture pg;
-    scratch = getenv("HOLDFAST_TEST_SCRATCH");
-    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
-    if (!scratch || !pg.postgres) {
-        (void)fprintf(stderr, "run me through tests/parts/with postgres -- refused_test\n");
-        return 2;
-    }
-    const struct CMUnitTest on_sqlite[] = {CASES(&sqlite),
-                                           CASE(&sqlite, many_partitions_are_swept_page_by_page)};
-    const struct CMUnitTest on_postgres[] = {CASES(&pg)};
-    int failed = cmocka_run_group_tests_name("SQLite", on_sqlite, NULL, NULL);
-    failed += cmocka_run_group_tests_name("PostgreSQL", on_postgres, NULL, NULL);
-    return failed ? 1 : 0;
+    static struct stage sqlite;
+    static struct stage pg;
+    const struct CMUnitTest cases[] = {
+        ON_STAGE(names_are_plain),
+        ON_STAGE(a_name_becomes_part_of_file_names),
+        ON_STAGE(nobody_of_that_name),
+        ON_STAGE(reasons_are_cut_and_cleaned),
+        ON_STAGE(so_many_adapters_and_no_more),
+        ON_STAGE(a_batch_has_so_many_ranges),
+        ON_STAGE(limits_end_a_batch_in_its_first_partition),
+        ON_STAGE(a_visitor_can_stop),
+        ON_STAGE(what_was_changed_by_hand_is_refused),
+        ON_STAGE(a_record_without_its_hash_is_not_deleted),
+        ON_STAGE(less_read_back_than_before_takes_nothing_back),
+        ON_STAGE(many_partitions_are_swept_page_by_page),
+        ON_STAGE(old_hashes_are_forgotten_page_by_page),
+        ON_STAGE(a_sweep_keeps_what_is_shut_until_it_is_mended),
+        ON_STAGE(a_sweep_passes_by_what_is_stuck),
+    };
+    return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
 }

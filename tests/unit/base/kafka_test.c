@@ -4,15 +4,12 @@
 #include "base/kafka.h"
 #include "base/kafka_common.h"
 #include "base/own.h"
+#include "tests/expect.h"
 
-#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
-
-#include <cmocka.h>
 
 extern char **environ;
 
@@ -39,12 +36,6 @@ static struct kafka_target target(const char *topic)
 {
     return (struct kafka_target){
         .brokers = brokers, .topic = topic, .group = topic, .single_broker = true};
-}
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
 }
 
 struct reports {

@@ -4,15 +4,12 @@
 #include "base/own.h"
 #include "capture/ingest.h"
 #include "mgccomp/record_totals.h"
+#include "tests/expect.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 struct fixture {
     char dir[64], url[128];
@@ -23,12 +20,6 @@ struct fixture {
     size_t out_n, err_n;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rooms with `recorded = queue`: nothing is answered or shown before the queue has the record, and
  * what happens when it does not say so in time. */
-#include "rig.h"
+#include "scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,65 +13,21 @@
 
 enum { LONG_MS = 20000, SHORT_MS = 300 };
 
-struct scene {
-    struct rig rig;
-    char desk[256], lobby[256]; /* recorded by the queue, and by the store */
-    struct peer alice, bob;
-};
-
-static int setup(void **state, int64_t queue_wait_ms)
+static int set_up_patient(void **state)
 {
-    struct scene *s = calloc(1, sizeof *s);
-
-    rig_start_queue(&s->rig, queue_wait_ms);
-    rig_room(&s->rig, "Desk", "", s->desk);
-    s->rig.by_queue = false;
-    rig_room(&s->rig, "Lobby", "", s->lobby);
-    s->alice.fd = -1;
-    s->bob.fd = -1;
-    *state = s;
-
-    return 0;
+    return scene_set_up_queue(state, LONG_MS);
 }
 
-static int setup_patient(void **state)
+static int set_up_impatient(void **state)
 {
-    return setup(state, LONG_MS);
-}
-
-static int setup_impatient(void **state)
-{
-    return setup(state, SHORT_MS);
-}
-
-static int teardown(void **state)
-{
-    struct scene *s = *state;
-
-    peer_close(&s->alice);
-    peer_close(&s->bob);
-    rig_stop(&s->rig);
-    free(s);
-
-    return 0;
-}
-
-static void both_at_the_desk(struct scene *s)
-{
-    peer_ready(&s->alice, &s->rig, "alice", "ea");
-    peer_join(&s->alice, s->desk);
-    PEER_EXPECT(&s->alice, "200 INFO", "rpl:join 200");
-    peer_ready(&s->bob, &s->rig, "bob", "eb");
-    peer_join(&s->bob, s->desk);
-    PEER_EXPECT(&s->bob, "200 INFO", "rpl:join 200");
-    PEER_EXPECT(&s->alice, "ntc:join bob");
+    return scene_set_up_queue(state, SHORT_MS);
 }
 
 static void nothing_is_said_before_the_queue_has_it(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     atomic_store(&s->rig.confirms, false);
     peer_post(&s->alice, s->desk, "hello");
     rig_await_records(&s->rig, s->desk, "join alice\njoin bob\npost alice 1 hello\n");
@@ -93,7 +49,7 @@ static void a_leave_is_told_after_the_post_before_it(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     atomic_store(&s->rig.confirms, false);
     peer_post(&s->alice, s->desk, "bye");
     peer_part(&s->alice, s->desk);
@@ -113,7 +69,7 @@ static void in_time_or_503(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     peer_join(&s->alice, s->lobby);
     PEER_EXPECT(&s->alice, "200 INFO", "rpl:join 200");
     atomic_store(&s->rig.confirms, false);
@@ -139,7 +95,7 @@ static void a_join_out_of_time_is_left_again(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     peer_part(&s->bob, s->desk);
     PEER_EXPECT(&s->bob, "200 INFO", "rpl:part 200");
     peer_expect(&s->alice, "ntc:part bob");
@@ -162,7 +118,7 @@ static void what_the_queue_refuses_is_not_shown(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     atomic_store(&s->rig.confirms, false);
     peer_post(&s->alice, s->desk, "poison");
     rig_await_records(&s->rig, s->desk, "join alice\njoin bob\npost alice 1 poison\n");
@@ -178,7 +134,7 @@ static void a_stop_waits_for_no_queue(void **state)
 {
     struct scene *s = *state;
 
-    both_at_the_desk(s);
+    both_in(s, s->desk);
     atomic_store(&s->rig.confirms, false);
     peer_post(&s->alice, s->desk, "at the end");
     rig_await_records(&s->rig, s->desk, "join alice\njoin bob\npost alice 1 at the end\n");
@@ -190,17 +146,17 @@ static void a_stop_waits_for_no_queue(void **state)
     assert_int_equal(rig_confirm(&s->rig, 0), 0);
 }
 
-#define CASE(f, begin) cmocka_unit_test_setup_teardown(f, begin, teardown)
+#define CASE(f, begin) cmocka_unit_test_setup_teardown(f, begin, scene_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(nothing_is_said_before_the_queue_has_it, setup_patient),
-        CASE(a_leave_is_told_after_the_post_before_it, setup_patient),
-        CASE(in_time_or_503, setup_impatient),
-        CASE(a_join_out_of_time_is_left_again, setup_impatient),
-        CASE(what_the_queue_refuses_is_not_shown, setup_patient),
-        CASE(a_stop_waits_for_no_queue, setup_patient),
+        CASE(nothing_is_said_before_the_queue_has_it, set_up_patient),
+        CASE(a_leave_is_told_after_the_post_before_it, set_up_patient),
+        CASE(in_time_or_503, set_up_impatient),
+        CASE(a_join_out_of_time_is_left_again, set_up_impatient),
+        CASE(what_the_queue_refuses_is_not_shown, set_up_patient),
+        CASE(a_stop_waits_for_no_queue, set_up_patient),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,27 +3,16 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "mgccomp/incident.h"
+#include "tests/caught.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     char dir[64], url[128];
     struct staging *st;
-    struct app_io io;
-    char *out, *err;
-    size_t out_n, err_n;
+    struct caught said;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {
@@ -32,8 +21,7 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(f.dir));
     (void)snprintf(f.url, sizeof f.url, "sqlite:%s/mgccomp.db", f.dir);
     ok(staging_open(&f.st, f.url, &f.e), &f.e);
-    f.io.out = open_memstream(&f.out, &f.out_n);
-    f.io.err = open_memstream(&f.err, &f.err_n);
+    caught_begin(&f.said);
     *state = &f;
     return 0;
 }
@@ -42,10 +30,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     staging_close(f->st);
-    (void)fclose(f->io.out);
-    (void)fclose(f->io.err);
-    free(f->out);
-    free(f->err);
+    caught_done(&f->said);
     ok(file_remove_tree(f->dir, &f->e), &f->e);
     return 0;
 }
@@ -90,13 +75,9 @@ static int type(struct fixture *f, command_fn *command, const char *a, const cha
     (void)snprintf(words[0], sizeof words[0], "%s", a ? a : "");
     (void)snprintf(words[1], sizeof words[1], "%s", b ? b : "");
     argv[argc] = NULL;
-    rewind(f->io.out);
-    rewind(f->io.err);
-    int code = command(&f->io, f->st, argc, argv);
-    (void)fputc('\0', f->io.out);
-    (void)fputc('\0', f->io.err);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
+    caught_anew(&f->said);
+    int code = command(&f->said.io, f->st, argc, argv);
+    caught_read(&f->said);
     return code;
 }
 
@@ -106,14 +87,10 @@ static int accept(struct fixture *f, uid_t uid, const char *id, const char *why)
     char *argv[] = {words[0], words[1], words[2], NULL};
     (void)snprintf(words[0], sizeof words[0], "%s", id);
     (void)snprintf(words[2], sizeof words[2], "%s", why);
-    f->io.uid = uid;
-    rewind(f->io.out);
-    rewind(f->io.err);
-    int code = incident_accept_command(&f->io, f->st, 3, argv);
-    (void)fputc('\0', f->io.out);
-    (void)fputc('\0', f->io.err);
-    (void)fflush(f->io.out);
-    (void)fflush(f->io.err);
+    f->said.io.uid = uid;
+    caught_anew(&f->said);
+    int code = incident_accept_command(&f->said.io, f->st, 3, argv);
+    caught_read(&f->said);
     return code;
 }
 
@@ -124,12 +101,6 @@ static int64_t losses(struct fixture *f)
     ok(staging_begin(f->st, &t, &f->e), &f->e);
     ok(staging_tally_get(t.db, SLICE("accepted_losses"), &n, &f->e), &f->e);
     return n;
-}
-
-static void assert_said(const char *text, const char *what)
-{
-    if (!strstr(text, what))
-        fail_msg("\"%s\" is not in: %s", what, text);
 }
 
 static const struct incident gap = {.kind = INCIDENT_GAP,
@@ -168,17 +139,17 @@ static void the_list_cites_and_ends_in_a_command(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_string_equal(f->out, "no open incidents\n");
+    assert_string_equal(f->said.out, "no open incidents\n");
     (void)open_one(f, &gap);
     (void)open_one(f, &parked);
     (void)open_one(f, &unreadable);
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_said(f->out, "3 open incidents\n");
-    assert_said(f->out, "gap         ma-chan://x/room#12..15  since ");
-    assert_said(f->out, "  holdfast incident show 1\n");
-    assert_said(f->out, "parked      batch b-1 of adapter tar  since ");
-    assert_said(f->out, "stands until a person settles it  holdfast incident show 2\n");
-    assert_said(f->out, "unreadable  partition 0 position 120  since ");
+    assert_said(f->said.out, "3 open incidents\n");
+    assert_said(f->said.out, "gap         ma-chan://x/room#12..15  since ");
+    assert_said(f->said.out, "  holdfast incident show 1\n");
+    assert_said(f->said.out, "parked      batch b-1 of adapter tar  since ");
+    assert_said(f->said.out, "stands until a person settles it  holdfast incident show 2\n");
+    assert_said(f->said.out, "unreadable  partition 0 position 120  since ");
 }
 
 static void closed_ones_are_shown_on_demand(void **state)
@@ -187,11 +158,11 @@ static void closed_ones_are_shown_on_demand(void **state)
     (void)open_one(f, &gap);
     close_one(f, INCIDENT_GAP, gap.object);
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_null(strstr(f->out, "gap"));
+    assert_null(strstr(f->said.out, "gap"));
     assert_int_equal(type(f, list, "--all", NULL), APP_OK);
-    assert_said(f->out, "closed: it was mended");
+    assert_said(f->said.out, "closed: it was mended");
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out, "incident 1: gap, closed");
+    assert_said(f->said.out, "incident 1: gap, closed");
 }
 
 static void json_has_the_same_facts(void **state)
@@ -204,7 +175,7 @@ static void json_has_the_same_facts(void **state)
     (void)open_one(f, &gap);
     (void)open_one(f, &unreadable);
     assert_int_equal(type(f, list, "--json", NULL), APP_OK);
-    ok(json_parse(d, slice_of(f->out), &limits, &root, &f->e), &f->e);
+    ok(json_parse(d, slice_of(f->said.out), &limits, &root, &f->e), &f->e);
     const struct json *list = json_get(root, "incidents");
     assert_int_equal(list->count, 2);
     assert_true(slice_is(json_string(list->child, "subject"), "ma-chan://x/room"));
@@ -222,15 +193,15 @@ static void wrong_words_are_refused(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(type(f, show, "9", NULL), APP_FAILED);
-    assert_said(f->err, "there is no incident 9");
+    assert_said(f->said.err, "there is no incident 9");
     assert_int_equal(type(f, show, "x", NULL), APP_FAILED);
-    assert_said(f->err, "there is no incident x");
+    assert_said(f->said.err, "there is no incident x");
     assert_int_equal(type(f, show, NULL, NULL), APP_USAGE);
     assert_int_equal(type(f, list, "--al", NULL), APP_USAGE);
     assert_int_equal(type(f, incident_retry_command, "9", NULL), APP_FAILED);
     (void)open_one(f, &unreadable);
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_FAILED);
-    assert_said(f->err, "holdfast incident show 1");
+    assert_said(f->said.err, "holdfast incident show 1");
 }
 
 static void a_gap_is_asked_for_again(void **state)
@@ -242,9 +213,9 @@ static void a_gap_is_asked_for_again(void **state)
     ok(db_open(&db, f->url, 0, &f->e), &f->e);
     ok(db_script(db, "UPDATE incident SET asked_us = 77, answer = 'not held'", &f->e), &f->e);
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out, "type     holdfast queue heal; when neither a store");
+    assert_said(f->said.out, "type     holdfast queue heal; when neither a store");
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
-    assert_said(f->out, "asked for again");
+    assert_said(f->said.out, "asked for again");
     ok(db_int(db,
               "SELECT count(*) FROM incident WHERE closed_us IS NULL AND asked_us = 0"
               " AND answer IS NULL",
@@ -267,18 +238,18 @@ static void a_gap_waits_for_its_store_then_stands(void **state)
     struct fixture *f = *state;
     (void)open_one(f, &gap);
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out,
+    assert_said(f->said.out,
                 "state    asked for: the answer of the source's store is waited for until 2");
-    assert_said(f->out, "at stake 4 records of this room are not archived and may be lost");
+    assert_said(f->said.out, "at stake 4 records of this room are not archived and may be lost");
     set(f, "waits_us = 1");
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out, "state    stands: no store has answered");
+    assert_said(f->said.out, "state    stands: no store has answered");
     set(f, "answer = 'the store does not hold it'");
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_said(f->out, "the source's store answers: the store does not hold it");
+    assert_said(f->said.out, "the source's store answers: the store does not hold it");
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_said(f->out, "is waited for until 2");
+    assert_said(f->said.out, "is waited for until 2");
 }
 
 static int one_other(void *arg, struct db *staging, bool all, incident_visit_fn *visit,
@@ -306,17 +277,17 @@ static void those_of_the_relay_are_listed_with_them(void **state)
     char name[] = "P4.17";
     char *argv[] = {name, NULL};
     (void)open_one(f, &gap);
-    rewind(f->io.out);
-    assert_int_equal(incident_list_command(&f->io, f->st, &others, 0, argv + 1), APP_OK);
-    (void)fflush(f->io.out);
-    assert_said(f->out, "2 open incidents\n");
-    assert_said(f->out, "P4.17  parked      ma-chan://x/other#17  since ");
-    assert_said(f->out, "the queue refuses it: too large");
-    rewind(f->io.out);
-    assert_int_equal(incident_show_command(&f->io, f->st, &others, 1, argv), APP_OK);
-    (void)fflush(f->io.out);
-    assert_said(f->out, "incident P4.17: parked, open");
-    assert_said(f->out, "type     holdfast queue heal\n");
+    caught_anew(&f->said);
+    assert_int_equal(incident_list_command(&f->said.io, f->st, &others, 0, argv + 1), APP_OK);
+    caught_read(&f->said);
+    assert_said(f->said.out, "2 open incidents\n");
+    assert_said(f->said.out, "P4.17  parked      ma-chan://x/other#17  since ");
+    assert_said(f->said.out, "the queue refuses it: too large");
+    caught_anew(&f->said);
+    assert_int_equal(incident_show_command(&f->said.io, f->st, &others, 1, argv), APP_OK);
+    caught_read(&f->said);
+    assert_said(f->said.out, "incident P4.17: parked, open");
+    assert_said(f->said.out, "type     holdfast queue heal\n");
 }
 
 static void a_parked_batch_is_tried_again(void **state)
@@ -335,7 +306,7 @@ static void a_parked_batch_is_tried_again(void **state)
                  &f->e),
        &f->e);
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);
-    assert_said(f->out, "batch b-1 is tried again");
+    assert_said(f->said.out, "batch b-1 is tried again");
     ok(db_int(db,
               "SELECT count(*) FROM batch b JOIN instance i ON i.id = b.instance WHERE b.state ="
               " 'frozen' AND i.next_try_us = 0 AND i.failures = 0",
@@ -354,25 +325,26 @@ static void a_loss_is_accepted_by_two_people(void **state)
     (void)open_one(f, &gap);
     assert_int_equal(accept(f, 61001, "1", "  "), APP_USAGE);
     assert_int_equal(accept(f, 61001, "1", "the disk is gone"), APP_OK);
-    assert_said(f->out, "records lost: 4). Another person must type: holdfast incident accept 1");
+    assert_said(f->said.out,
+                "records lost: 4). Another person must type: holdfast incident accept 1");
     assert_int_equal(losses(f), 0);
     assert_int_equal(type(f, list, NULL, NULL), APP_OK);
-    assert_said(f->out, "1 open incident\n");
-    assert_said(f->out, "proposed to be accepted");
+    assert_said(f->said.out, "1 open incident\n");
+    assert_said(f->said.out, "proposed to be accepted");
     assert_int_equal(accept(f, 61001, "1", "I am sure"), APP_FAILED);
-    assert_said(f->err, "user id 61001 proposed to accept it; another person must do it");
+    assert_said(f->said.err, "user id 61001 proposed to accept it; another person must do it");
     assert_int_equal(losses(f), 0);
     assert_int_equal(accept(f, 0, "1", "seen"), APP_OK);
-    assert_said(f->out, "records lost: 4; holdfast status");
+    assert_said(f->said.out, "records lost: 4; holdfast status");
     assert_int_equal(losses(f), 4);
     assert_int_equal(accept(f, 61001, "1", "again"), APP_FAILED);
-    assert_said(f->err, "closed already");
+    assert_said(f->said.err, "closed already");
     assert_int_equal(type(f, show, "1", NULL), APP_OK);
-    assert_said(f->out, "accepted by user id 0 (root), proposed by user id 61001");
-    assert_said(f->out, "user id 61001: the disk is gone");
-    assert_said(f->out, "accepted by user id 0 (root): seen");
+    assert_said(f->said.out, "accepted by user id 0 (root), proposed by user id 61001");
+    assert_said(f->said.out, "user id 61001: the disk is gone");
+    assert_said(f->said.out, "accepted by user id 0 (root): seen");
     assert_int_equal(type(f, show, "1", "--json"), APP_OK);
-    assert_said(f->out, "\"accepted_why\":\"seen\"");
+    assert_said(f->said.out, "\"accepted_why\":\"seen\"");
 }
 
 static void what_must_be_mended_is_not_accepted(void **state)
@@ -381,9 +353,9 @@ static void what_must_be_mended_is_not_accepted(void **state)
     (void)open_one(f, &parked);
     (void)open_one(f, &unreadable);
     assert_int_equal(accept(f, 1, "1", "tired"), APP_FAILED);
-    assert_said(f->err, "it closes once its cause is mended");
+    assert_said(f->said.err, "it closes once its cause is mended");
     assert_int_equal(accept(f, 1, "7", "tired"), APP_FAILED);
-    assert_said(f->err, "there is no incident 7");
+    assert_said(f->said.err, "there is no incident 7");
     /* Its bytes were kept: nothing is lost. */
     assert_int_equal(accept(f, 1, "2", "known producer"), APP_OK);
     assert_int_equal(accept(f, 2, "2", "known producer"), APP_OK);

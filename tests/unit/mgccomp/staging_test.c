@@ -3,25 +3,16 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "mgccomp/staging.h"
+#include "tests/expect.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     char dir[64], url[128];
     struct staging *st;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {

@@ -5,141 +5,36 @@
  */
 #include "retention/sweep.h"
 
-#include "base/own.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/lease.h"
 #include "retention/sweep_hashes.h"
-#include "tests/contract/feed.h"
+#include "tests/contract/stage.h"
 
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
-
-#include <cmocka.h>
-
-static const char *scratch;
-
-struct fixture {
-    const char *postgres; /* NULL: SQLite */
-    char url[600];
-    struct staging *st;
-    struct capture_writer *w;
-    struct staging_position at;
-    struct feed feed;
-    struct feed_stream room, other;
-    struct capture_outcome out;
-    struct ledger_batch batch;
-    struct err e;
-};
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
-
-static void open_staging(struct fixture *f)
-{
-    int64_t generation = 0;
-    ok(staging_open(&f->st, f->url, &f->e), &f->e);
-    ok(lease_take(f->st, LEASE_MS, &f->e), &f->e);
-    ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
-    ok(capture_writer_new(&f->w, f->st, generation, &f->e), &f->e);
-}
+#include <unistd.h>
 
 static int set_up(void **state)
 {
-    struct fixture *f = *state;
-    (void)snprintf(f->url, sizeof f->url, "%s", feed_database(f->postgres, scratch));
-    open_staging(f);
-    f->at = (struct staging_position){.part = 0};
-    f->feed = (struct feed){0};
-    f->room = (struct feed_stream){.source = "sip:pool.example.test",
-                                   .subject = "ma-chan://example.test/one"};
-    f->other = (struct feed_stream){.source = "sip:pool.example.test",
-                                    .subject = "ma-chan://example.test/two"};
+    struct stage *f = *state;
+    (void)stage_set_up(state);
     ok(ledger_add(f->st, SLICE("a"), SLICE("plain"), true, 2, &f->e), &f->e);
     return 0;
 }
 
-static void close_staging(struct fixture *f)
+static void cut_of(struct stage *f, int64_t instance, bool required)
 {
-    capture_writer_free(f->w);
-    lease_give(f->st);
-    staging_close(f->st);
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    close_staging(f);
-    feed_done(&f->feed);
-    return 0;
-}
-
-static void capture(struct fixture *f)
-{
-    ok(feed_write(f->w, f->feed.items, f->feed.n, &f->at, 1, &f->out, &f->e), &f->e);
-    feed_clear(&f->feed);
-}
-
-static void posts(struct fixture *f, struct feed_stream *s, int n)
-{
-    for (int i = 0; i < n; i++) {
-        feed_post(&f->feed, s);
-        if (f->feed.n == 5000)
-            capture(f);
-    }
-    if (f->feed.n)
-        capture(f);
-}
-
-static int64_t number(struct fixture *f, const char *sql)
-{
-    OWN(own_db) struct db *db = NULL;
-    int64_t v = -1;
-    ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &f->e), &f->e);
-    return v;
-}
-
-static void run_sql(struct fixture *f, const char *sql)
-{
-    OWN(own_staging_txn) struct staging_txn t = {0};
-    ok(staging_begin(f->st, &t, &f->e), &f->e);
-    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
-    ok(staging_commit(&t, &f->e), &f->e);
-}
-
-static void cut_of(struct fixture *f, int64_t instance, bool required)
-{
-    const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
     struct ledger_instance i = {.id = instance, .name = "a", .required = required};
-    ok(ledger_cut(f->st, &i, &due, NULL, &f->batch, &f->e), &f->e);
-}
-
-static void deliver(struct fixture *f, struct ledger_batch *b)
-{
-    struct slice none = {0};
-    ok(ledger_attempt(f->st, b, &f->e), &f->e);
-    ok(ledger_settle(f->st, b, 0, b->records - 1, "done", SLICE("[]"), none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, b, "settled", none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, b, "verified", none, &f->e), &f->e);
-}
-
-static void archive_of(struct fixture *f, int64_t instance, bool required)
-{
-    cut_of(f, instance, required);
-    deliver(f, &f->batch);
+    ok(cut(f, &i, &everything), &f->e);
 }
 
 /* Everything captured goes through the ledger as verified. */
-static void archive(struct fixture *f)
+static void archive_of(struct stage *f, int64_t instance, bool required)
 {
-    archive_of(f, 1, true);
+    cut_of(f, instance, required);
+    archive(f);
 }
 
 static int count_record(void *arg, const struct ledger_record *r, struct err *e)
@@ -150,7 +45,7 @@ static int count_record(void *arg, const struct ledger_record *r, struct err *e)
     return 0;
 }
 
-static int64_t count_records(struct fixture *f, const struct ledger_batch *b)
+static int64_t count_records(struct stage *f, const struct ledger_batch *b)
 {
     OWN(own_db) struct db *db = NULL;
     int64_t n = 0;
@@ -159,7 +54,7 @@ static int64_t count_records(struct fixture *f, const struct ledger_batch *b)
     return n;
 }
 
-static int64_t sweep(struct fixture *f)
+static int64_t sweep(struct stage *f)
 {
     int64_t rows = -1;
     ok(sweep_once(f->st, &rows, &f->e), &f->e);
@@ -168,10 +63,10 @@ static int64_t sweep(struct fixture *f)
 
 static void only_what_is_archived_goes(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 5);
     assert_int_equal(sweep(f), 0);
-    archive(f);
+    archive_of(f, 1, true);
     posts(f, &f->room, 2);
     assert_int_equal(sweep(f), 5);
     assert_int_equal(sweep(f), 0);
@@ -183,9 +78,9 @@ static void only_what_is_archived_goes(void **state)
 
 static void without_read_back_nothing_goes(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 5);
-    archive(f);
+    archive_of(f, 1, true);
     run_sql(f, "UPDATE instance SET readback = 1");
     assert_int_equal(sweep(f), 0);
     run_sql(f, "UPDATE instance SET readback = 2, required = 0");
@@ -196,9 +91,9 @@ static void without_read_back_nothing_goes(void **state)
 
 static void a_second_instance_holds_what_it_lacks(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 5);
-    archive(f);
+    archive_of(f, 1, true);
     ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), true, 0, &f->e), &f->e);
     assert_int_equal(sweep(f), 0);
     ok(ledger_retire(f->st, SLICE("b"), SLICE("test"), &f->e), &f->e);
@@ -207,7 +102,7 @@ static void a_second_instance_holds_what_it_lacks(void **state)
 
 static void hashes_of_the_deleted_stay(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct slice third;
     for (int i = 0; i < 6; i++) {
         feed_post(&f->feed, &f->room);
@@ -215,7 +110,7 @@ static void hashes_of_the_deleted_stay(void **state)
     }
     third = f->feed.items[4].raw;
     capture(f);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 12);
     assert_int_equal(number(f, "SELECT count(*) FROM deleted WHERE first = 1 AND last = 6"), 2);
     assert_int_equal(number(f, "SELECT length(hashes) FROM deleted WHERE stream = 1"), 192);
@@ -229,7 +124,7 @@ static void hashes_of_the_deleted_stay(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM deleted"), 1);
 }
 
-static void open_incident(struct fixture *f)
+static void open_incident(struct stage *f)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     struct incident i = {.kind = INCIDENT_GAP,
@@ -247,7 +142,7 @@ static void open_incident(struct fixture *f)
     assert_true(opened);
 }
 
-static void close_incident(struct fixture *f)
+static void close_incident(struct stage *f)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     ok(staging_begin(f->st, &t, &f->e), &f->e);
@@ -257,12 +152,12 @@ static void close_incident(struct fixture *f)
 
 static void an_incident_keeps_its_room_and_lets_others_go(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 3);
     posts(f, &f->other, 2);
     posts(f, &f->room, 3);
     posts(f, &f->other, 1);
-    archive(f);
+    archive_of(f, 1, true);
     open_incident(f);
     assert_int_equal(sweep(f), 6);
     assert_int_equal(number(f, "SELECT count(*) FROM record"), 0);
@@ -282,22 +177,22 @@ static void an_incident_keeps_its_room_and_lets_others_go(void **state)
 /* A whole source's, a partition's, and a backlog, which shuts nothing. */
 static void an_incident_without_a_room_keeps_more(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 3);
     posts(f, &f->other, 1);
-    archive(f);
+    archive_of(f, 1, true);
     open_incident(f);
     run_sql(f, "UPDATE incident SET stream = NULL, source = 'sip:elsewhere'");
     assert_int_equal(sweep(f), 4);
     run_sql(f, "UPDATE incident SET source = 'sip:pool.example.test'");
     posts(f, &f->room, 2);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 2);
     run_sql(f, "UPDATE incident SET source = NULL, part = 0");
     feed_put(&f->feed, SLICE("{\"broken\":"));
     capture(f);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
     run_sql(f, "UPDATE incident SET kind = 'backlog' WHERE kind = 'gap'");
@@ -308,7 +203,7 @@ static void an_incident_without_a_room_keeps_more(void **state)
 /* Kept rows are known to capture, and a gap's last record sends them to the gate. */
 static void a_late_record_frees_its_room(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct slice raw[5];
     for (int i = 0; i < 5; i++)
         raw[i] = feed_make(&f->feed, &f->room, RECORD_POST,
@@ -317,7 +212,7 @@ static void a_late_record_frees_its_room(void **state)
     feed_put(&f->feed, raw[3]);
     feed_put(&f->feed, raw[4]);
     capture(f);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
     feed_put(&f->feed, raw[3]);
@@ -328,18 +223,18 @@ static void a_late_record_frees_its_room(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL"), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE kind <> 'gap'"), 0);
     assert_int_equal(sweep(f), 3);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 2);
 }
 
 /* b begins with what was kept, and the low water waits for it. */
 static void a_new_instance_gets_what_was_kept(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->other, 1);
     posts(f, &f->room, 1);
     posts(f, &f->other, 2);
-    archive(f);
+    archive_of(f, 1, true);
     open_incident(f);
     run_sql(f, "UPDATE incident SET stream = 1");
     assert_int_equal(sweep(f), 1);
@@ -354,10 +249,10 @@ static void a_new_instance_gets_what_was_kept(void **state)
 
 static void what_an_optional_instance_misses_is_counted(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), false, 2, &f->e), &f->e);
     posts(f, &f->room, 4);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 4);
     assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'b'"), 4);
     assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'a'"), 0);
@@ -366,7 +261,7 @@ static void what_an_optional_instance_misses_is_counted(void **state)
     cut_of(f, 2, false);
     struct ledger_batch hand = f->batch;
     posts(f, &f->other, 2);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 2);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
     assert_int_equal(number(f, "SELECT missed FROM instance WHERE name = 'b'"), 6);
@@ -379,11 +274,11 @@ static void what_an_optional_instance_misses_is_counted(void **state)
 
 static void a_retired_optional_instance_lets_go(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), false, 2, &f->e), &f->e);
     posts(f, &f->room, 4);
     cut_of(f, 2, false);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), 4);
     ok(ledger_retire(f->st, SLICE("b"), SLICE("test"), &f->e), &f->e);
@@ -393,14 +288,14 @@ static void a_retired_optional_instance_lets_go(void **state)
 /* A module that learns to read back has not read back what it verified before. */
 static void full_read_back_counts_from_its_beginning(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     run_sql(f, "UPDATE instance SET readback = 1");
     posts(f, &f->room, 2);
-    archive(f);
+    archive_of(f, 1, true);
     ok(ledger_instance_readback(f->st, 1, 2, &f->e), &f->e);
     assert_int_equal(sweep(f), 0);
     posts(f, &f->room, 2);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 0);
     ok(ledger_add(f->st, SLICE("b"), SLICE("plain"), true, 2, &f->e), &f->e);
     archive_of(f, 2, true);
@@ -409,28 +304,28 @@ static void full_read_back_counts_from_its_beginning(void **state)
 
 static void who_left_is_forgotten_with_the_leave(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
 #define WHO(name) "\"participant\":\"sip:" name "@x.test\",\"endpoint\":\"e\",\"name\":\"" name "\""
     feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, WHO("ann")));
     feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_JOIN, WHO("bob")));
     feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_LEAVE, WHO("ann")));
     capture(f);
-    archive(f);
+    archive_of(f, 1, true);
     feed_put(&f->feed, feed_make(&f->feed, &f->room, RECORD_LEAVE, WHO("bob")));
     capture(f);
     assert_int_equal(number(f, "SELECT count(*) FROM presence"), 2);
     assert_int_equal(sweep(f), 3);
     assert_int_equal(number(f, "SELECT count(*) FROM presence"), 1);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 1);
     assert_int_equal(number(f, "SELECT count(*) FROM presence"), 0);
 }
 
 static void steps_add_up(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 25000);
-    archive(f);
+    archive_of(f, 1, true);
     assert_int_equal(sweep(f), 25000);
     assert_int_equal(number(f, "SELECT count(*) FROM record"), 0);
     assert_int_equal(number(f, "SELECT CAST(sum(last - first + 1) AS BIGINT) FROM deleted"), 25000);
@@ -438,10 +333,10 @@ static void steps_add_up(void **state)
 
 static void a_kill_leaves_whole_steps(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     posts(f, &f->room, 30000);
-    archive(f);
-    close_staging(f);
+    archive_of(f, 1, true);
+    stage_close(f);
     for (int ms = 5; ms <= 125; ms += 40) {
         pid_t pid = fork();
         assert_true(pid >= 0);
@@ -456,7 +351,7 @@ static void a_kill_leaves_whole_steps(void **state)
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
     }
-    open_staging(f);
+    stage_open(f);
     /* The server may still be at the dead client's last step: wait for its gate. */
     run_sql(f, "UPDATE gate SET version = version + 1");
     int64_t left = number(f, "SELECT count(*) FROM record");
@@ -467,35 +362,27 @@ static void a_kill_leaves_whole_steps(void **state)
     assert_int_equal(sweep(f), left);
 }
 
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, set_up, tear_down, f                                                              \
-    }
-#define CASES(f)                                                                                   \
-    CASE(f, only_what_is_archived_goes), CASE(f, without_read_back_nothing_goes),                  \
-        CASE(f, a_second_instance_holds_what_it_lacks), CASE(f, hashes_of_the_deleted_stay),       \
-        CASE(f, an_incident_keeps_its_room_and_lets_others_go),                                    \
-        CASE(f, an_incident_without_a_room_keeps_more), CASE(f, a_late_record_frees_its_room),     \
-        CASE(f, a_new_instance_gets_what_was_kept),                                                \
-        CASE(f, what_an_optional_instance_misses_is_counted),                                      \
-        CASE(f, a_retired_optional_instance_lets_go),                                              \
-        CASE(f, full_read_back_counts_from_its_beginning),                                         \
-        CASE(f, who_left_is_forgotten_with_the_leave), CASE(f, steps_add_up),                      \
-        CASE(f, a_kill_leaves_whole_steps)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, stage_tear_down)
 
 int main(void)
 {
-    static struct fixture sqlite;
-    static struct fixture pg;
-    scratch = getenv("HOLDFAST_TEST_SCRATCH");
-    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
-    if (!scratch || !pg.postgres) {
-        (void)fprintf(stderr, "run me through tests/parts/with postgres -- sweep_test\n");
-        return 2;
-    }
-    const struct CMUnitTest on_sqlite[] = {CASES(&sqlite)};
-    const struct CMUnitTest on_postgres[] = {CASES(&pg)};
-    int failed = cmocka_run_group_tests_name("SQLite", on_sqlite, NULL, NULL);
-    failed += cmocka_run_group_tests_name("PostgreSQL", on_postgres, NULL, NULL);
-    return failed ? 1 : 0;
+    static struct stage sqlite;
+    static struct stage pg;
+    const struct CMUnitTest cases[] = {
+        CASE(only_what_is_archived_goes),
+        CASE(without_read_back_nothing_goes),
+        CASE(a_second_instance_holds_what_it_lacks),
+        CASE(hashes_of_the_deleted_stay),
+        CASE(an_incident_keeps_its_room_and_lets_others_go),
+        CASE(an_incident_without_a_room_keeps_more),
+        CASE(a_late_record_frees_its_room),
+        CASE(a_new_instance_gets_what_was_kept),
+        CASE(what_an_optional_instance_misses_is_counted),
+        CASE(a_retired_optional_instance_lets_go),
+        CASE(full_read_back_counts_from_its_beginning),
+        CASE(who_left_is_forgotten_with_the_leave),
+        CASE(steps_add_up),
+        CASE(a_kill_leaves_whole_steps),
+    };
+    return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
 }

@@ -6,136 +6,51 @@
  */
 #include "retention/sweep.h"
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/own.h"
 #include "mgccomp/incident.h"
-#include "mgccomp/lease.h"
-#include "tests/contract/feed.h"
+#include "tests/contract/stage.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-enum { PATIENCE_MS = 30000, STEP = 10000, TOGETHER = 1024 };
+enum { STEP = 10000, TOGETHER = 1024 };
 
 static char scratch[] = "/tmp/hf-sweep.XXXXXX";
 
-struct fixture {
-    struct staging *st;
-    struct capture_writer *w;
-    struct staging_position at;
-    struct feed feed;
-    struct feed_stream room;
-    struct ledger_batch batch;
-    struct err e;
-};
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
-
 static int set_up(void **state)
 {
-    static struct fixture f;
-    int64_t generation = 0;
-    f = (struct fixture){
-        .room = {.source = "sip:pool.example.test", .subject = "ma-chan://example.test/one"}};
-    ok(staging_open(&f.st, feed_database(NULL, scratch), &f.e), &f.e);
-    ok(lease_take(f.st, LEASE_MS, &f.e), &f.e);
-    ok(staging_queue(f.st, SLICE("embedded"), SLICE("test"), &generation, &f.e), &f.e);
-    ok(capture_writer_new(&f.w, f.st, generation, &f.e), &f.e);
-    ok(ledger_add(f.st, SLICE("a"), SLICE("plain"), true, 2, &f.e), &f.e);
+    static struct stage f;
+    f = (struct stage){.scratch = scratch};
     *state = &f;
+    (void)stage_set_up(state);
+    (void)added(&f, "a", true, 2);
     return 0;
 }
 
-static int tear_down(void **state)
+/* Everything captured. */
+static void archive_a(struct stage *f)
 {
-    struct fixture *f = *state;
-    capture_writer_free(f->w);
-    lease_give(f->st);
-    staging_close(f->st);
-    feed_done(&f->feed);
-    return 0;
+    const struct ledger_instance i = instance(f, "a");
+    archive_all(f, &i);
 }
 
-static void capture(struct fixture *f)
+/* n of one room. */
+static void archived_posts(struct stage *f, int n)
 {
-    struct capture_outcome out;
-    ok(feed_write(f->w, f->feed.items, f->feed.n, &f->at, 1, &out, &f->e), &f->e);
-    feed_clear(&f->feed);
+    posts(f, &f->room, n);
+    archive_a(f);
 }
 
-static int64_t number(struct fixture *f, const char *sql)
-{
-    OWN(own_db) struct db *db = NULL;
-    int64_t v = -1;
-    ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &f->e), &f->e);
-    return v;
-}
-
-static void await(struct fixture *f, const char *sql, int64_t value)
-{
-    int64_t until = clock_mono_ms() + PATIENCE_MS;
-    while (number(f, sql) != value) {
-        if (clock_mono_ms() > until)
-            fail_msg("%s: not %lld", sql, (long long)value);
-        (void)poll(NULL, 0, 10);
-    }
-}
-
-static void run_sql(struct fixture *f, const char *sql)
-{
-    OWN(own_staging_txn) struct staging_txn t = {0};
-    ok(staging_begin(f->st, &t, &f->e), &f->e);
-    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &f->e), &f->e);
-    ok(staging_commit(&t, &f->e), &f->e);
-}
-
-/* Everything captured goes through the ledger as verified. */
-static void archive(struct fixture *f)
-{
-    const struct ledger_due due = {.records = 100000, .bytes = 1 << 30, .now = true};
-    struct ledger_instance i = {.id = 1, .name = "a", .required = true};
-    struct ledger_batch *b = &f->batch;
-    struct slice none = {0};
-    ok(ledger_cut(f->st, &i, &due, NULL, b, &f->e), &f->e);
-    ok(ledger_attempt(f->st, b, &f->e), &f->e);
-    ok(ledger_settle(f->st, b, 0, b->records - 1, "done", SLICE("[]"), none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, b, "settled", none, &f->e), &f->e);
-    ok(ledger_batch_state(f->st, b, "verified", none, &f->e), &f->e);
-}
-
-/* n posts of one room, archived. */
-static void posts(struct fixture *f, int n)
-{
-    for (int i = 0; i < n; i++) {
-        feed_post(&f->feed, &f->room);
-        if (f->feed.n == 5000)
-            capture(f);
-    }
-    if (f->feed.n)
-        capture(f);
-    archive(f);
-}
-
-static int64_t sweep(struct fixture *f)
+static int64_t sweep(struct stage *f)
 {
     int64_t rows = -1;
     ok(sweep_once(f->st, &rows, &f->e), &f->e);
     return rows;
 }
 
-static void shut(struct fixture *f, bool open)
+static void shut(struct stage *f, bool open)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     struct incident i = {.kind = INCIDENT_GAP,
@@ -161,7 +76,7 @@ static void shut(struct fixture *f, bool open)
     "CREATE TRIGGER lazy BEFORE " what " WHEN " row ".sequence = 3 BEGIN SELECT RAISE(IGNORE); "   \
     "END"
 
-static void refuses(struct fixture *f, const char *trigger, const char *count)
+static void refuses(struct stage *f, const char *trigger, const char *count)
 {
     int64_t gone = -1;
     struct err e = {0};
@@ -174,8 +89,8 @@ static void refuses(struct fixture *f, const char *trigger, const char *count)
 
 static void nothing_goes_when_a_number_is_wrong(void **state)
 {
-    struct fixture *f = *state;
-    posts(f, 5);
+    struct stage *f = *state;
+    archived_posts(f, 5);
     refuses(f, LAZY("DELETE ON record", "old"), "SELECT count(*) FROM record");
     shut(f, true);
     refuses(f, LAZY("INSERT ON kept", "new"), "SELECT count(*) FROM record");
@@ -195,10 +110,10 @@ static void nothing_goes_when_a_number_is_wrong(void **state)
 /* More runs than one statement takes: every second record is not there. */
 static void many_runs_of_hashes(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct err e = {0};
     int64_t rows = -1;
-    posts(f, 2 * TOGETHER + 20);
+    archived_posts(f, 2 * TOGETHER + 20);
     run_sql(f, "DELETE FROM record WHERE sequence % 2 = 0");
     run_sql(f,
             "CREATE TRIGGER full BEFORE INSERT ON deleted BEGIN SELECT RAISE(ABORT, 'full'); END");
@@ -212,7 +127,7 @@ static void many_runs_of_hashes(void **state)
 
 static void many_rooms_in_a_step(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     for (int i = 0; i < TOGETHER + 5; i++) {
         char subject[40];
         struct feed_stream s = {.source = "sip:pool.example.test", .subject = subject};
@@ -220,7 +135,7 @@ static void many_rooms_in_a_step(void **state)
         feed_post(&f->feed, &s);
     }
     capture(f);
-    archive(f);
+    archive_a(f);
     assert_int_equal(sweep(f), TOGETHER + 5);
     assert_int_equal(number(f, "SELECT count(*) FROM swept WHERE records = 1"), TOGETHER + 5);
     assert_int_equal(number(f, "SELECT count(*) FROM deleted"), TOGETHER + 5);
@@ -229,8 +144,8 @@ static void many_rooms_in_a_step(void **state)
 /* Which capture never leaves so: the first of two records with one number counts. */
 static void a_number_that_is_there_twice(void **state)
 {
-    struct fixture *f = *state;
-    posts(f, 4);
+    struct stage *f = *state;
+    archived_posts(f, 4);
     run_sql(f, "UPDATE record SET sequence = 2 WHERE sequence = 3");
     assert_int_equal(sweep(f), 4);
     assert_int_equal(number(f, "SELECT count(*) FROM deleted WHERE first = 1 AND last = 2"
@@ -242,8 +157,8 @@ static void a_number_that_is_there_twice(void **state)
 
 static void a_large_room_is_kept_and_freed_in_steps(void **state)
 {
-    struct fixture *f = *state;
-    posts(f, STEP + 7);
+    struct stage *f = *state;
+    archived_posts(f, STEP + 7);
     shut(f, true);
     assert_int_equal(sweep(f), 0);
     assert_int_equal(number(f, "SELECT count(*) FROM kept"), STEP + 7);
@@ -256,15 +171,15 @@ static void a_large_room_is_kept_and_freed_in_steps(void **state)
 
 static void a_failed_pass_is_tried_again(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct wake wake;
     struct sweep *s = NULL;
     assert_true(wake_init(&wake));
     const struct sweep_options o = {.staging = f->st, .archived = &wake};
-    posts(f, 1);
+    archived_posts(f, 1);
     assert_int_equal(sweep(f), 1);
     run_sql(f, "UPDATE deleted SET deleted_us = 1");
-    posts(f, 5);
+    archived_posts(f, 5);
     run_sql(f, "CREATE TRIGGER lazy BEFORE DELETE ON record BEGIN SELECT RAISE(IGNORE); END");
     run_sql(
         f, "CREATE TRIGGER no_prune BEFORE DELETE ON deleted BEGIN SELECT RAISE(ABORT, 'no'); END");
@@ -301,11 +216,11 @@ static void on_step(void *arg, int32_t part, int64_t pos)
 /* Over more partitions than are read at once. */
 static void a_stop_ends_between_two_steps(void **state)
 {
-    struct fixture *f = *state;
+    struct stage *f = *state;
     struct step step = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     const struct sweep_options o = {.staging = f->st, .swept = on_step, .swept_arg = &step};
     struct sweep *s = NULL;
-    posts(f, 2 * STEP + 1);
+    archived_posts(f, 2 * STEP + 1);
     run_sql(f, "INSERT INTO position (part, pos, captured_us)"
                " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)"
                " SELECT i, 0, 1 FROM n");
@@ -321,7 +236,7 @@ static void a_stop_ends_between_two_steps(void **state)
     assert_int_equal(sweep(f), STEP + 1);
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, stage_tear_down)
 
 int main(void)
 {

@@ -6,13 +6,10 @@
 #include "base/own.h"
 #include "chat-server/store/totals.h"
 #include "mgccomp/record_totals.h"
+#include "tests/expect.h"
 
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { ROOMS = 40, WAIT_MS = 20000 };
 
@@ -23,12 +20,6 @@ struct fixture {
     struct totals_options o;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int set_up(void **state)
 {
