@@ -26,7 +26,7 @@ const char tar_readme[] =
     "its length as 8 bytes, most significant first. A record is a JSON object (CloudEvents 1.0).\n"
     "A record's `previous` is the SHA-256 of the record before it in its room.\n";
 
-enum { ENTRY_MAX = 4 * 1024 * 1024, SAFE_NAME_MAX = 60 };
+enum { ENTRY_MAX = 4 * 1024 * 1024, SAFE_NAME_MAX = 50 };
 
 /* What is known of the room whose lines are being read. */
 struct tally {
@@ -103,8 +103,9 @@ static int add_member(struct planner *p, const struct tar_member *m, struct err 
     return 0;
 }
 
-/* "records/<letters of the name>-<12 digits of the stream's digest>.ndjson": the same for the same
- * stream in every batch, and plain ASCII on every file system. */
+/* "records/<letters of the name>-<32 digits of the stream's digest>.ndjson": the same for the same
+ * stream in every batch, and plain ASCII on every file system. With fewer digits somebody who names
+ * rooms could find two whose members have one name, and unpacking would lose one of them. */
 static int name_room(const struct mgc_room *room, const char *suffix, char *out, size_t size,
                      struct err *e)
 {
@@ -135,7 +136,7 @@ static int name_room(const struct mgc_room *room, const char *suffix, char *out,
     char hex[SHA256_HEX];
     sha256(stream.p, stream.n, digest);
     hex_encode(digest, SHA256_SIZE, hex);
-    (void)snprintf(out, size, "records/%s%s%.12s%s.ndjson", safe, n ? "-" : "", hex, suffix);
+    (void)snprintf(out, size, "records/%s%s%.32s%s.ndjson", safe, n ? "-" : "", hex, suffix);
     return 0;
 }
 
