@@ -79,6 +79,13 @@ static int end_holder(struct db *db, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* An end that no lease can have is of a time before the database's clock was set back: a holder
+ * that lives renews it within seconds. */
+static bool lapsed(const struct row *row, int64_t now_us)
+{
+    return row->until_us < now_us || row->until_us > now_us + LEASE_LONGEST_MS * INT64_C(1000);
+}
+
 static int take(struct staging_txn *t, const struct staging_lease *l, int64_t ms, struct row *row,
                 struct err *e)
 {
@@ -88,7 +95,7 @@ static int take(struct staging_txn *t, const struct staging_lease *l, int64_t ms
     int rc = read_row(t->db, row, e);
     if (rc == 0)
         rc = db_now_us(t->db, &now, e);
-    if (rc == 0 && row->until_us >= now && !is_ours(l, row) && !process_gone(row->process))
+    if (rc == 0 && !lapsed(row, now) && !is_ours(l, row) && !process_gone(row->process))
         rc = err_set(e, ERR_CONFLICT, "%s leads; this archiver stands by", row->holder);
     if (rc == 0 && !is_ours(l, row))
         rc = end_holder(t->db, e);

@@ -13,9 +13,10 @@
 
 #include "mgccomp/staging.h"
 
-enum { LEASE_MS = 10000 };
+enum { LEASE_MS = 10000, LEASE_LONGEST_MS = 60000 };
 
-/* Takes the lease for ms: when it has lapsed or was given back, or its holder was a process of this
+/* Takes the lease for ms, at most LEASE_LONGEST_MS: when it has lapsed or was given back, or ends
+ * later than any can (the database's clock was set back), or its holder was a process of this
  * machine that is gone, or this handle. ERR_CONFLICT: somebody else leads; the text says who. */
 int lease_take(struct staging *st, int64_t ms, struct err *e);
 /* As staging_begin; the commit renews the lease. ERR_STOPPED: the handle has it no more. */

@@ -176,6 +176,22 @@ static void a_process_that_is_gone_leads_no_more(void **state)
     ok(lease_take(f->b, LEASE_MS, &f->e), &f->e);
 }
 
+/* By an hour: nobody waits for that to pass, and the former holder commits nothing. */
+static void a_clock_that_was_set_back_keeps_nobody_waiting(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    ok(lease_take(f->a, LEASE_MS, &f->e), &f->e);
+    ok(staging_begin(f->b, &t, &f->e), &f->e);
+    ok(db_run(t.db, "UPDATE lease SET until_us = until_us + 3600000000", DB_NO_ARGS, NULL, &f->e),
+       &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+    ok(lease_take(f->b, LEASE_MS, &f->e), &f->e);
+    assert_int_equal(count(f->a, &f->e), ERR_STOPPED);
+    ok(count(f->b, &f->e), &f->e);
+    assert_int_equal(lease_take(f->a, LEASE_MS, &f->e), ERR_CONFLICT);
+}
+
 static void what_is_seen_of_it(void **state)
 {
     struct fixture *f = *state;
@@ -250,6 +266,7 @@ int main(void)
         CASE(the_row_decides_and_not_the_holders_clock),
         CASE(one_frozen_within_a_transaction_is_cut_off),
         CASE(a_process_that_is_gone_leads_no_more),
+        CASE(a_clock_that_was_set_back_keeps_nobody_waiting),
         CASE(what_is_seen_of_it),
         cmocka_unit_test(sqlite_has_one_process_which_leads),
         cmocka_unit_test(names_tell_processes_apart),
