@@ -228,6 +228,18 @@ static pid_t hanging_client(const char *word, int in_fd, int out_fd)
     return pid;
 }
 
+/* Until a command has taken the byte: only then does it surely run. */
+static void await_taken(int fd)
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    int unread = 1;
+    while (unread && clock_mono_ms() < until) {
+        (void)stop_wait(5);
+        assert_int_equal(ioctl(fd, FIONREAD, &unread), 0);
+    }
+    assert_int_equal(unread, 0);
+}
+
 static void a_client_that_dies_harms_nobody(void **state)
 {
     (void)state;
@@ -242,6 +254,7 @@ static void a_client_that_dies_harms_nobody(void **state)
     char byte = 0;
     assert_int_equal(read(q[0], &byte, 1), 1); /* the flood has begun */
     assert_int_equal(write(p[1], "x", 1), 1);
+    await_taken(p[0]);
     (void)kill(reader, SIGKILL);
     (void)kill(writer, SIGKILL);
     assert_int_equal(waitpid(reader, NULL, 0), reader);
@@ -300,12 +313,7 @@ static void stopping_ends_a_hanging_read(void **state)
     atomic_store(&ended, 0);
     pid_t reader = hanging_client("slurp", p[0], out);
     assert_int_equal(write(p[1], "x", 1), 1);
-    int64_t until = clock_mono_ms() + PATIENCE_MS;
-    int unread = 1;
-    while (unread && clock_mono_ms() < until) { /* until the service has taken the byte */
-        (void)stop_wait(5);
-        assert_int_equal(ioctl(p[0], FIONREAD, &unread), 0);
-    }
+    await_taken(p[0]);
     stop_request();
     pthread_t t;
     assert_int_equal(pthread_create(&t, NULL, stop_it, c), 0);
