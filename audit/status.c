@@ -109,8 +109,8 @@ static void print_stages(FILE *f, const struct look *k)
             (long long)(k->captured - k->deleted));
     if (k->kept)
         fprintf(f,
-                "kept %lld: archived, and kept in staging by an open incident or by an adapter"
-                " that is not required\n",
+                "kept %lld: kept in staging by an open incident, a parked batch, or an adapter that"
+                " is not required\n",
                 (long long)k->kept);
     fprintf(f, "%lld rooms and sessions in the store, exceptions %lld, duplicates dropped %lld\n",
             (long long)k->streams, (long long)k->exceptions, (long long)k->duplicates);

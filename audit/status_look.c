@@ -170,6 +170,16 @@ static int take_source(void *arg, struct slice source, const struct totals_known
 
 static int count_staging(struct looking *l, struct err *e)
 {
+    /* Of each partition, and of each batch that a required adapter has not verified: a parked one's
+     * records are kept. */
+    static const char oldest[] =
+        "SELECT COALESCE(min(t.time_us), 0) FROM (SELECT (SELECT r.time_us FROM record r"
+        " WHERE r.generation = q.generation AND r.part = p.part ORDER BY r.pos LIMIT 1) AS time_us"
+        " FROM queue q CROSS JOIN position p UNION ALL SELECT (SELECT k.time_us FROM kept k"
+        " WHERE k.generation = g.generation AND k.part = g.part AND k.pos >= g.from_pos"
+        " AND k.pos < g.to_pos ORDER BY k.pos LIMIT 1) FROM batch b JOIN instance i"
+        " ON i.id = b.instance AND i.required = 1 AND i.state <> 'retired' JOIN batch_range g"
+        " ON g.batch = b.id WHERE b.state <> 'verified') t";
     static const struct {
         const char *name;
         size_t at;
@@ -189,9 +199,8 @@ static int count_staging(struct looking *l, struct err *e)
     if (!err)
         err = db_int(l->db, "SELECT count(*) FROM kept", DB_NO_ARGS, 0, &l->look->kept, e);
     if (!err)
-        err = db_int(l->db, "SELECT time_us FROM record ORDER BY generation, part, pos LIMIT 1",
-                     DB_NO_ARGS, 0, &l->look->oldest_us, e);
-    return err == ERR_NOT_FOUND ? 0 : err;
+        err = db_int(l->db, oldest, DB_NO_ARGS, 0, &l->look->oldest_us, e);
+    return err;
 }
 
 /* One snapshot of mgccomp, taken before the store is read: what is captured in between only makes

@@ -55,7 +55,7 @@ struct look {
     size_t epoch_count;
     int64_t unproved; /* captured streams that no store of ours holds: their tail is not proved */
     int64_t captured, duplicates, exceptions, deleted, losses;
-    int64_t kept;      /* archived, and not to be deleted yet */
+    int64_t kept;      /* moved aside: not to be deleted yet */
     int64_t oldest_us; /* oldest record not yet archived; 0: none */
     int64_t oldest_uncaptured_us;
     struct ledger_instance instances[STATUS_INSTANCES];

@@ -100,14 +100,15 @@ struct open_batches {
     size_t n;
 };
 
-static int read_open(struct check *c, struct open_batches *o, struct err *e)
+static int read_open(struct check *c, const char *after, struct open_batches *o, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_first(c->db,
                       "SELECT b.id, b.records, b.digest FROM batch b JOIN instance i"
                       " ON i.id = b.instance WHERE b.state <> 'verified' AND i.state <> 'retired'"
-                      " ORDER BY b.id LIMIT $1",
-                      DB_ARGS(DB_I(LEDGER_MAX_INSTANCES)), &r, e);
+                      " AND b.id > $1 ORDER BY b.id LIMIT $2",
+                      DB_ARGS(DB_T(slice_of(after)), DB_I(LEDGER_MAX_INSTANCES)), &r, e);
+    o->n = 0;
     for (; rc == 1; rc = db_rows_next(r, e)) {
         struct ledger_batch *b = &o->all[o->n++];
         *b = (struct ledger_batch){.records = db_rows_int(r, 1)};
@@ -137,30 +138,41 @@ static void own_sha256(struct sha256 **s)
     sha256_free(*s);
 }
 
+static int check_batch(struct check *c, const struct ledger_batch *b, struct sha256 *sum,
+                       struct err *e)
+{
+    struct digesting d = {.sum = sum};
+    uint8_t digest[SHA256_SIZE];
+    char where[80];
+    int rc = ledger_batch_records(c->db, b, digest_record, &d, e);
+    sha256_end(sum, digest);
+    (void)snprintf(where, sizeof where, "batch %s", b->id);
+    if (rc == 0 && (d.records != b->records || memcmp(digest, b->digest, sizeof digest) != 0))
+        check_found(c, where,
+                    "%" PRId64 " records are here, and not the %" PRId64 " that were frozen",
+                    d.records, b->records);
+    return rc;
+}
+
 /* What was frozen is still what is here. */
 static int check_open(struct check *c, struct err *e)
 {
     OWN(own_sha256) struct sha256 *sum = sha256_new();
     OWN(own_mem) struct open_batches *o = calloc(1, sizeof *o);
     OWN(own_db_rollback) struct db *txn = c->db;
+    char after[sizeof o->all[0].id] = "";
     if (!sum || !o)
         return err_memory(e, "the check of open batches");
     int rc = db_begin_read(txn, e);
-    if (rc == 0)
-        rc = read_open(c, o, e);
-    for (size_t i = 0; rc == 0 && i < o->n; i++) {
-        struct digesting d = {.sum = sum};
-        uint8_t digest[SHA256_SIZE];
-        char where[80];
-        rc = ledger_batch_records(txn, &o->all[i], digest_record, &d, e);
-        sha256_end(sum, digest);
-        (void)snprintf(where, sizeof where, "batch %s", o->all[i].id);
-        if (rc == 0 && (d.records != o->all[i].records ||
-                        memcmp(digest, o->all[i].digest, sizeof digest) != 0))
-            check_found(c, where,
-                        "%" PRId64 " records are here, and not the %" PRId64 " that were frozen",
-                        d.records, o->all[i].records);
-    }
+    if (rc < 0)
+        return rc;
+    do {
+        rc = read_open(c, after, o, e);
+        for (size_t i = 0; rc == 0 && i < o->n; i++)
+            rc = check_batch(c, &o->all[i], sum, e);
+        if (o->n)
+            memcpy(after, o->all[o->n - 1].id, sizeof after);
+    } while (rc == 0 && o->n == LEDGER_MAX_INSTANCES);
     return rc;
 }
 

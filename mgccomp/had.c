@@ -66,7 +66,7 @@ int had_adopt(struct staging_txn *t, const struct had_batch *b, struct err *e)
                                 DB_T(slice_of(b->stem)), DB_I(b->cut_us), DB_I(b->records),
                                 DB_I(b->bytes),
                                 DB_B(((struct slice){(const char *)b->digest, SHA256_SIZE})),
-                                DB_B(SLICE("{\"rooms\":[],\"rosters\":[]}")), DB_I(now)),
+                                DB_B(SLICE(LEDGER_NO_ROSTER)), DB_I(now)),
                         NULL, e);
 }
 

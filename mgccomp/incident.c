@@ -73,6 +73,12 @@ int incident_close(struct staging_txn *t, const char *kind, struct slice object,
         NULL, e);
 }
 
+int incident_close_batch(struct staging_txn *t, struct slice batch, const char *how, struct err *e)
+{
+    int rc = incident_close(t, INCIDENT_PARKED, batch, how, e);
+    return rc == 0 ? incident_close(t, INCIDENT_DAMAGED, batch, how, e) : rc;
+}
+
 /* Kinds that a newer program wrote are shown all the same. */
 static const char *kind_of(struct slice text, char other[32])
 {

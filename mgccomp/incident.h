@@ -19,7 +19,7 @@
 #define INCIDENT_LOG_CHANGED "log-changed" /* the queue is not the log that was captured before */
 #define INCIDENT_UNREADABLE  "unreadable"
 #define INCIDENT_PARKED      "parked"   /* a batch that an adapter can't deliver */
-#define INCIDENT_DAMAGED     "damaged"  /* read-back found something else than was delivered */
+#define INCIDENT_DAMAGED     "damaged"  /* a parked batch that was not read back as delivered */
 #define INCIDENT_RESTORED    "restored" /* an older copy was reconciled; closed when it is opened */
 
 enum { INCIDENT_WAIT_MS = 30000 }; /* a store may take so long to answer for a gap */
@@ -49,6 +49,8 @@ int incident_open(struct staging_txn *t, const struct incident *i, bool *opened,
  * kept through the gate again; nothing to close is success. */
 int incident_close(struct staging_txn *t, const char *kind, struct slice object, const char *how,
                    struct err *e);
+/* The same of what was opened for that batch: that it is parked, or damaged. */
+int incident_close_batch(struct staging_txn *t, struct slice batch, const char *how, struct err *e);
 /* Visits the open ones (all: closed too), oldest first. */
 typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
@@ -64,8 +66,8 @@ struct incident_others {
 };
 
 /* `holdfast incident list [--all] [--json]`, `show ID`, `retry ID`, `accept ID --reason TEXT`, over
- * an open staging handle. accept: the second person's call closes it. retry: parked = the batch is
- * tried again; gap, log-changed = capture asks again; others say what closes them. */
+ * an open staging handle. accept: the second person's call closes it. retry: parked, damaged = the
+ * batch is tried again; gap, log-changed = capture asks again; others say what closes them. */
 int incident_list_command(struct app_io *io, struct staging *st,
                           const struct incident_others *others, int argc, char **argv);
 int incident_show_command(struct app_io *io, struct staging *st,

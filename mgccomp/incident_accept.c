@@ -35,7 +35,6 @@ bool incident_acceptable(const char *kind, int64_t first, int64_t last, int64_t 
     } kinds[] = {
         {INCIDENT_GAP, true, 0},
         {INCIDENT_ALTERED, false, 1},
-        {INCIDENT_DAMAGED, false, 1},
         /* All bytes of these were kept and archived. */
         {INCIDENT_FORK, false, 0},
         {INCIDENT_REPEAT, false, 0},

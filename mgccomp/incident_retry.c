@@ -88,7 +88,7 @@ static int retry(struct staging *st, int64_t id, struct incident_facts *f, struc
         return err_set(e, ERR_CONFLICT, "incident %" PRId64 " is closed already", id);
     bool log = strcmp(f->kind, INCIDENT_LOG_CHANGED) == 0;
     f->asks = log || strcmp(f->kind, INCIDENT_GAP) == 0;
-    if (!f->asks && strcmp(f->kind, INCIDENT_PARKED) != 0)
+    if (!f->asks && !f->batch[0])
         return err_set(e, ERR_CONFLICT,
                        "incident %" PRId64 " (%s) can't be retried. Type: holdfast incident show"
                        " %" PRId64,

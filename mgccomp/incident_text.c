@@ -74,10 +74,13 @@ const char *incident_meaning(const struct incident *i)
                                " stands still."},
         {INCIDENT_UNREADABLE, "This could not be read as a record. Its bytes are kept and"
                               " archived as they came."},
-        {INCIDENT_PARKED, "The adapter can't deliver this batch. Mend the cause, then retry."},
+        {INCIDENT_PARKED, "The adapter can't deliver this batch. Mend the cause, then retry. Later"
+                          " batches go on meanwhile, until ten of them are parked."},
         {INCIDENT_SILENT, "The source's signed control totals are overdue. It closes with the next"
                           " ones."},
-        {INCIDENT_DAMAGED, "What was read back from the archive is not what was delivered."},
+        {INCIDENT_DAMAGED, "The adapter delivered this batch, and it was not read back as it was"
+                           " delivered. Find out why, move away what is damaged there, then retry:"
+                           " it is delivered anew."},
         {INCIDENT_RESTORED, "mgccomp was restored from an older copy, and learned from the archives"
                             " what they hold."},
     };
@@ -173,7 +176,7 @@ static const char *mends(const struct incident *i)
 {
     if (is(i, INCIDENT_GAP) || i->elsewhere)
         return "holdfast queue heal";
-    if (is(i, INCIDENT_PARKED))
+    if (is(i, INCIDENT_PARKED) || is(i, INCIDENT_DAMAGED))
         return "holdfast incident retry";
     if (is(i, INCIDENT_LOG_CHANGED))
         return "holdfast queue check; then holdfast queue heal";
@@ -187,7 +190,7 @@ void incident_put_command(struct buf *b, const struct incident *i)
         !i->closed_us && !i->elsewhere && incident_acceptable(i->kind, i->first, i->last, NULL);
     if (mend)
         buf_text(b, mend);
-    if (mend && is(i, INCIDENT_PARKED) && !i->elsewhere && !i->closed_us)
+    if (mend && i->batch.p && !i->closed_us)
         buf_format(b, " %" PRId64, i->id);
     if (mend && acceptable)
         buf_text(b, is(i, INCIDENT_GAP)

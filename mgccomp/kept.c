@@ -13,7 +13,8 @@ int kept_reasons(struct staging_txn *t, bool *any, struct err *e)
     int rc = db_int(t->db,
                     "SELECT CASE WHEN EXISTS (SELECT 1 FROM incident WHERE closed_us IS NULL)"
                     " OR EXISTS (SELECT 1 FROM batch b JOIN instance o ON o.id = b.instance"
-                    " WHERE b.state <> 'verified' AND o.required = 0 AND o.state <> 'retired')"
+                    " WHERE b.state <> 'verified' AND (o.required = 0 OR b.state = 'parked')"
+                    " AND o.state <> 'retired')"
                     " THEN 1 ELSE 0 END",
                     DB_NO_ARGS, 0, &found, e);
     if (rc == 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Kept records: archived by every required instance, and not to be deleted yet because an open
- * incident shuts their place or an instance that is not required has them in an open batch. They
- * lie in a table of their own, so that what is behind them can go.
+ * Kept records: every required instance is past them, and they are not to be deleted yet because an
+ * open incident shuts their place, or they are in a batch that is parked, or an instance that is
+ * not required has them in hand. They lie in a table of their own, so that what is behind them can
+ * go.
  *
  * All functions work within a transaction that has locked the gate; whatever ends a reason to keep
  * locks it too, so a reason read in t lasts until t ends.
@@ -12,13 +13,17 @@
 
 #include "mgccomp/staging.h"
 
-/* Of the row that a statement calls r, 1 or 0: is its place shut by an open incident; has an
- * instance, which then is not a required one, it in a batch that is not verified. */
-#define KEPT_SHUT                                                                                  \
-    "(EXISTS (SELECT 1 FROM incident i WHERE i.closed_us IS NULL AND i.kind <> 'backlog'"          \
-    " AND (i.stream = r.stream OR (i.stream IS NULL AND (i.source ="                               \
-    " (SELECT s.source FROM stream s WHERE s.id = r.stream)"                                       \
-    " OR (i.source IS NULL AND i.part = r.part))))))"
+/* Of the row that a statement calls r, 1 or 0: is its place shut by an open incident (three
+ * questions, each of which an index answers); is it in a batch that is not verified. */
+#define KEPT_SHUT_BY(place)                                                                        \
+    "EXISTS (SELECT 1 FROM incident i WHERE i.closed_us IS NULL AND i.kind <> 'backlog'"           \
+    " AND " place ")"
+#define KEPT_SHUT_ROOM KEPT_SHUT_BY("i.stream = r.stream")
+#define KEPT_SHUT_SOURCE                                                                           \
+    KEPT_SHUT_BY("i.stream IS NULL AND i.source ="                                                 \
+                 " (SELECT s.source FROM stream s WHERE s.id = r.stream)")
+#define KEPT_SHUT_PART KEPT_SHUT_BY("i.stream IS NULL AND i.source IS NULL AND i.part = r.part")
+#define KEPT_SHUT      "(" KEPT_SHUT_ROOM " OR " KEPT_SHUT_SOURCE " OR " KEPT_SHUT_PART ")"
 #define KEPT_IN_HAND                                                                               \
     "(EXISTS (SELECT 1 FROM batch b JOIN instance o ON o.id = b.instance"                          \
     " JOIN batch_range g ON g.batch = b.id AND g.generation = r.generation AND g.part = r.part"    \

@@ -195,22 +195,37 @@ int ledger_add_first(struct staging *st, const struct ledger_new *all, size_t n,
     return rc;
 }
 
-static int parked_ids(struct db *db, int64_t instance, char id[37], struct err *e)
+/* The newest one below *number, which becomes its number. 0: there is none. */
+static int next_parked(struct db *db, int64_t instance, int64_t *number, char id[37], struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db, "SELECT id FROM batch WHERE instance = $1 AND state = 'parked'",
-                      DB_ARGS(DB_I(instance)), &r, e);
-    if (rc == 0)
-        rc = db_rows_next(r, e);
-    if (rc == 1)
+    int rc = db_first(db,
+                      "SELECT id, number FROM batch WHERE instance = $1 AND state <> 'verified'"
+                      " AND state = 'parked' AND number < $2 ORDER BY number DESC LIMIT 1",
+                      DB_ARGS(DB_I(instance), DB_I(*number)), &r, e);
+    if (rc == 1) {
         ledger_text(id, 37, db_rows_slice(r, 0));
+        *number = db_rows_int(r, 1);
+    }
+    return rc;
+}
+
+static int close_parked(struct staging_txn *t, int64_t instance, struct err *e)
+{
+    char id[37];
+    int64_t number = INT64_MAX;
+    int rc = next_parked(t->db, instance, &number, id, e);
+    for (; rc == 1; rc = next_parked(t->db, instance, &number, id, e)) {
+        int closed = incident_close_batch(t, slice_of(id), "adapter retired", e);
+        if (closed < 0)
+            return closed;
+    }
     return rc;
 }
 
 int ledger_retire(struct staging *st, struct slice name, struct slice reason, struct err *e)
 {
     char text[300];
-    char parked[37] = "";
     int64_t id = 0;
     OWN(own_staging_txn) struct staging_txn t = {0};
     int rc = staging_begin(st, &t, e);
@@ -227,9 +242,7 @@ int ledger_retire(struct staging *st, struct slice name, struct slice reason, st
     if (rc == 0)
         rc = kept_released(&t, e);
     if (rc == 0)
-        rc = parked_ids(t.db, id, parked, e);
-    if (rc == 1)
-        rc = incident_close(&t, INCIDENT_PARKED, slice_of(parked), "adapter retired", e);
+        rc = close_parked(&t, id, e);
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 
@@ -309,14 +322,17 @@ int ledger_instance_mended(struct staging *st, int64_t instance, struct err *e)
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 
+#define VERIFIED_TO                                                                                \
+    "(SELECT max(r.to_pos) FROM batch b JOIN batch_range r ON r.batch = b.id"                      \
+    " WHERE b.instance = $1 AND b.state = 'verified' AND r.generation = cursor.generation"         \
+    " AND r.part = cursor.part)"
+
 /* What it verified so far was not read back to the last byte, whatever the module can now. */
 static int full_from_now(struct db *db, int64_t instance, struct err *e)
 {
     return db_run(db,
-                  "UPDATE cursor SET full_from = COALESCE((SELECT min(r.from_pos) FROM batch b"
-                  " JOIN batch_range r ON r.batch = b.id WHERE b.instance = $1"
-                  " AND b.state <> 'verified' AND r.generation = cursor.generation"
-                  " AND r.part = cursor.part), pos) WHERE instance = $1",
+                  "UPDATE cursor SET full_from = " VERIFIED_TO
+                  " WHERE instance = $1 AND full_from < " VERIFIED_TO,
                   DB_ARGS(DB_I(instance)), NULL, e);
 }
 

@@ -4,7 +4,8 @@
  * which receipt, and from it the low water up to which everything is archived. Used by the
  * archiver, the sweep and status.
  *
- * An instance has at most one batch that is not verified; it cuts the next one afterwards.
+ * An instance has one batch in hand at most, and cuts the next one when that is verified, or parked
+ * for a person; with LEDGER_MAX_PARKED of those it waits.
  *
  * What the archiver alone changes it changes under its lease (mgccomp/lease.h), or ERR_STOPPED:
  * from ledger_instance_state on to ledger_failed.
@@ -14,9 +15,12 @@
 
 #include "mgccomp/staging.h"
 
+#define LEDGER_NO_ROSTER "{\"rooms\":[],\"rosters\":[]}" /* of a batch that is verified */
+
 enum {
     LEDGER_MAX_RANGES = 256,
     LEDGER_MAX_INSTANCES = 64,
+    LEDGER_MAX_PARKED = 10,       /* batches of an instance */
     LEDGER_MAX_ROSTER = 32 << 20, /* bytes of a batch's rooms and rosters */
     LEDGER_READBACK_FULL = 2,     /* MGC_READBACK_FULL */
 };
@@ -102,8 +106,8 @@ struct ledger_sink {
 };
 /* Freezes the next batch of an instance in one transaction: ranges up to the positions read in it,
  * order, roster, digest. ERR_NOT_FOUND: nothing is due, or the instance is not active, or it has a
- * batch that is not verified. The batch's records are in order of (stream, sequence, partition,
- * position); exceptions without a stream come last. sink: may be NULL. */
+ * batch in hand, or too many parked. The batch's records are in order of (stream, sequence,
+ * partition, position); exceptions without a stream come last. sink: may be NULL. */
 int ledger_cut(struct staging *st, const struct ledger_instance *i, const struct ledger_due *due,
                const struct ledger_sink *sink, struct ledger_batch *out, struct err *e);
 /* The oldest batch of the instance that is frozen or settled (to be verified). ERR_NOT_FOUND. */
@@ -113,7 +117,7 @@ int ledger_open_batch(struct staging *st, int64_t instance, struct ledger_batch 
 /* The records of a batch in its order. */
 int ledger_batch_records(struct db *db, const struct ledger_batch *b, ledger_record_fn *visit,
                          void *arg, struct err *e);
-/* The batch's frozen rooms and rosters as JSON (private to adapters/host):
+/* The batch's frozen rooms and rosters, until it is verified, as JSON (private to adapters/host):
  * {"rooms":[{"stream","source","epoch","subject","name","first","records"}...],
  *  "rosters":[[room index, participant, name, joined_us]...]}, rooms in the records' order. */
 int ledger_batch_roster(struct db *db, const struct ledger_batch *b, struct buf *out,
@@ -144,8 +148,8 @@ int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e);
 int ledger_failed(struct staging *st, int64_t instance, struct slice why, int64_t next_try_us,
                   struct err *e);
 
-/* How far each required instance (not retired) is in a partition: all before pos is in verified
- * batches. */
+/* How far each required instance (not retired) is in a partition: all before pos is in batches that
+ * are verified or parked. What a parked one holds is kept (mgccomp/kept.h). */
 struct ledger_holder {
     int64_t instance;
     char name[64];

@@ -261,8 +261,21 @@ static int count_archived(struct staging_txn *t, const struct ledger_batch *b, s
                     " last_error = NULL, next_try_us = 0 WHERE id = $1",
                     DB_ARGS(DB_I(b->instance), DB_I(b->records)), NULL, e);
     if (rc == 0)
-        rc = incident_close(t, INCIDENT_PARKED, slice_of(b->id), "delivered and verified", e);
+        rc = incident_close_batch(t, slice_of(b->id), "delivered and verified", e);
     return rc;
+}
+
+/* The roster says who was in each room, for every batch anew, and would be most of mgccomp in a
+ * year. The archive has it now. */
+static int verified(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
+{
+    int rc = release(t, b, e);
+    if (rc == 0)
+        rc = count_archived(t, b, e);
+    if (rc < 0)
+        return rc;
+    return db_run(t->db, "UPDATE batch SET roster = $2 WHERE id = $1",
+                  DB_ARGS(DB_T(slice_of(b->id)), DB_B(SLICE(LEDGER_NO_ROSTER))), NULL, e);
 }
 
 static int instance_name(struct db *db, int64_t instance, char out[64], struct err *e)
@@ -289,7 +302,7 @@ static int open_parked(struct staging_txn *t, const struct ledger_batch *b, bool
                     DB_ARGS(DB_T(slice_of(b->id))), NULL, e);
     if (rc == 0)
         rc = instance_name(t->db, b->instance, name, e);
-    struct incident i = {.kind = INCIDENT_PARKED,
+    struct incident i = {.kind = refuted ? INCIDENT_DAMAGED : INCIDENT_PARKED,
                          .object = slice_of(b->id),
                          .part = -1,
                          .batch = slice_of(b->id),
@@ -337,9 +350,7 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
     if (rc == 0 && allowed && strcmp(state, "settled") == 0)
         rc = all_done(t.db, b, e);
     if (rc == 0 && allowed && strcmp(state, "verified") == 0)
-        rc = release(&t, b, e);
-    if (rc == 0 && allowed && strcmp(state, "verified") == 0)
-        rc = count_archived(&t, b, e);
+        rc = verified(&t, b, e);
     if (rc == 0 && allowed && strcmp(state, "parked") == 0)
         rc = open_parked(&t, b, strcmp(old, "settled") == 0, reason, e);
     if (rc == 0)

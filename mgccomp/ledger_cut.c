@@ -379,6 +379,7 @@ static int freeze(struct cut *c, const char *instance, struct ledger_batch *b, s
 static int next_number(struct cut *c, struct err *e)
 {
     int64_t open = 0;
+    int64_t parked = 0;
     int64_t batches = 0;
     int rc = db_int(c->db, "SELECT batches FROM instance WHERE id = $1 AND state = 'active'",
                     DB_ARGS(DB_I(c->instance)), 0, &batches, e);
@@ -386,7 +387,12 @@ static int next_number(struct cut *c, struct err *e)
         rc = db_int(c->db, "SELECT count(*) FROM batch WHERE instance = $1 AND state <> 'verified'",
                     DB_ARGS(DB_I(c->instance)), 0, &open, e);
     if (rc == 0 && open)
-        rc = err_set(e, ERR_NOT_FOUND, "a batch is open");
+        rc = db_int(c->db,
+                    "SELECT count(*) FROM batch WHERE instance = $1 AND state <> 'verified'"
+                    " AND state = 'parked'",
+                    DB_ARGS(DB_I(c->instance)), 0, &parked, e);
+    if (rc == 0 && (open > parked || parked >= LEDGER_MAX_PARKED))
+        rc = err_set(e, ERR_NOT_FOUND, "a batch is in hand, or too many are parked");
     c->number = batches + 1;
     return rc;
 }

@@ -37,7 +37,7 @@ int ledger_holders(struct db *db, int64_t generation, int32_t part,
     static const char sql[] =
         "SELECT i.id, i.name, i.readback, COALESCE("
         "(SELECT min(r.from_pos) FROM batch b JOIN batch_range r ON r.batch = b.id"
-        " WHERE b.instance = i.id AND b.state <> 'verified'"
+        " WHERE b.instance = i.id AND b.state <> 'verified' AND b.state <> 'parked'"
         " AND r.generation = $1 AND r.part = $2)," CURSOR_OF(
             "pos") ", 0),"
                    " COALESCE(" CURSOR_OF("full_from") ", 0)"

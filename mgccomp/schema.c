@@ -57,6 +57,7 @@
     "CREATE TABLE deleted ("                                                                       \
     " stream BIGINT NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL,"                        \
     " hashes " BYTES " NOT NULL, deleted_us BIGINT NOT NULL, PRIMARY KEY (stream, first));"        \
+    "CREATE INDEX deleted_age ON deleted (deleted_us);"                                            \
     /* How many of a stream's records were deleted. Not in the stream's row, which capture locks. */ \
     "CREATE TABLE swept (stream BIGINT PRIMARY KEY, records BIGINT NOT NULL)" ROOM ";"             \
     /* object: what two incidents of the same thing share, so that it is opened once. */           \
@@ -72,6 +73,7 @@
     /* waited for, and what it said. */                                                            \
     " asked_us BIGINT NOT NULL DEFAULT 0, waits_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"       \
     "CREATE UNIQUE INDEX incident_open ON incident (kind, object) WHERE closed_us IS NULL;"        \
+    "CREATE INDEX incident_place ON incident (stream, source, part) WHERE closed_us IS NULL;"      \
     /* Control totals that are not settled yet, and what is known of their sources: complete to */ \
     /* which time, when the newest totals were, when the next are due (0: stopped in order). */    \
     "CREATE TABLE totals ("                                                                        \
@@ -94,7 +96,8 @@
     " instance BIGINT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                 \
     " pos BIGINT NOT NULL, full_from BIGINT NOT NULL DEFAULT 0,"                                   \
     " PRIMARY KEY (instance, generation, part));"                                                  \
-    /* state: frozen, settled, verified, parked. roster: JSON of rooms and who was in them. */     \
+    /* state: frozen, settled, verified, parked. roster: JSON of rooms and who was in them, none */ \
+    /* once it is verified. */                                                                     \
     "CREATE TABLE batch ("                                                                         \
     " id TEXT PRIMARY KEY, instance BIGINT NOT NULL, number BIGINT NOT NULL,"                      \
     " purpose TEXT NOT NULL, state TEXT NOT NULL, stem TEXT NOT NULL, cut_us BIGINT NOT NULL,"     \

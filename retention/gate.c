@@ -17,6 +17,6 @@ const char *gate_keeps(const struct gate_facts *f)
     if (f->hold)
         return "a hold has no copy that honours it";
     if (f->in_hand)
-        return "an adapter that is not required has it in hand";
+        return "an adapter has it in a batch that is parked or in hand";
     return NULL;
 }

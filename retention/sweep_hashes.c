@@ -168,6 +168,12 @@ int sweep_hashes(struct staging_txn *t, struct swept_row *rows, size_t n, int64_
     return rc == 0 ? write_streams(r, e) : rc;
 }
 
+/* The source signs totals, and is not complete to a time behind the deletion; nor did it stop in
+ * order with all of it there. */
+#define UNCONFIRMED                                                                                \
+    "EXISTS (SELECT 1 FROM stream s JOIN source o ON o.name = s.source WHERE s.id = d.stream"      \
+    " AND o.complete_us < d.deleted_us AND (o.due_us <> 0 OR o.complete_us < o.totals_us))"
+
 int sweep_prune(struct staging *st, int64_t age_us, struct err *e)
 {
     int64_t gone = 0;
@@ -179,8 +185,9 @@ int sweep_prune(struct staging *st, int64_t age_us, struct err *e)
             rc = db_now_us(t.db, &now, e);
         if (rc == 0)
             rc = db_run(t.db,
-                        "DELETE FROM deleted WHERE (stream, first) IN"
-                        " (SELECT stream, first FROM deleted WHERE deleted_us < $1 LIMIT $2)",
+                        "DELETE FROM deleted WHERE (stream, first) IN (SELECT d.stream, d.first"
+                        " FROM deleted d WHERE d.deleted_us < $1 AND NOT " UNCONFIRMED
+                        " ORDER BY d.deleted_us LIMIT $2)",
                         DB_ARGS(DB_I(now - age_us), DB_I(PRUNE_ROWS)), &gone, e);
         if (rc == 0)
             rc = staging_commit(&t, e);

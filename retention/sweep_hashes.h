@@ -14,7 +14,7 @@ struct swept_row {
 /* Within t, after the rows were deleted. Sorts rows. */
 int sweep_hashes(struct staging_txn *t, struct swept_row *rows, size_t n, int64_t now_us,
                  struct err *e);
-/* Forgets hashes of records deleted longer ago. */
+/* Forgets hashes of records deleted longer ago, except what signed totals have still to confirm. */
 int sweep_prune(struct staging *st, int64_t age_us, struct err *e);
 
 #endif

@@ -187,6 +187,7 @@ static int write_settlements(struct batch_spool *s, struct db *db, const struct 
     buf_char(&json, '[');
     int rc = ledger_settlements(db, b, add_settlement, &json, e);
     buf_char(&json, ']');
+    s->receipts = (int64_t)json.n;
     return rc == 0 ? write_json(s, &json, e) : rc;
 }
 
@@ -237,7 +238,8 @@ int batch_task(const struct ledger_batch *b, enum wire_do what, const char *inst
                             .records = b->records,
                             .bytes = b->bytes,
                             .cut_us = b->cut_us,
-                            .deadline_ms = o->deadline_ms};
+                            .deadline_ms = o->deadline_ms,
+                            .readback = o->module.readback};
     memcpy(t->digest, b->digest, SHA256_SIZE);
     adapter_options_task(o, t);
     wire_task_write(out, t);

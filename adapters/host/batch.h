@@ -18,6 +18,7 @@ struct batch_spool {
     char id[37];            /* of the batch that is in it whole; "": of none */
     struct buf out;         /* not written yet */
     int64_t records, bytes, first_us, last_us;
+    int64_t receipts;    /* bytes of what was settled before the attempt; the runner adds to it */
     int64_t stream, end; /* of the last record; where the file's head begins */
     uint32_t room;       /* of stream; rooms come in the streams' order */
     struct sha256 *sum;  /* while it is compared */

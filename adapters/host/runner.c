@@ -20,9 +20,11 @@ enum {
     LAST_PAUSE_MS = 5 * 60 * 1000,
     IDLE_MS = 1000, /* how often time alone is looked at */
     CUT_PAUSE_MS = 200,
-    GRACE_MS = 5000,  /* at most, between asking a worker to return and killing it */
-    SILENT_MS = 1000, /* a worker may live on without its socket */
-    MESSAGES = 256,   /* of one worker before others get their turn */
+    GRACE_MS = 5000,         /* at most, between asking a worker to return and killing it */
+    SILENT_MS = 1000,        /* a worker may live on without its socket */
+    MESSAGES = 256,          /* of one worker before others get their turn */
+    MAX_SAID = 1000,         /* lines of the log that an attempt may fill */
+    MAX_RECEIPTS = 16 << 20, /* bytes of a batch's: they are kept, and given to the read-back */
 };
 
 int runner_new(struct runner **out, const struct ledger_instance *row,
@@ -113,8 +115,8 @@ static int start_worker(struct runner *r, struct runner_context *c, enum wire_do
     r->hung = false;
     r->garbage = false;
     r->silent_ms = 0;
-    r->settled_some = false;
     r->said_retry = false;
+    r->said = 0;
     r->has_result = false;
     r->text[0] = '\0';
     /* A worker that is gone already shows when it is reaped. */
@@ -203,6 +205,19 @@ static int32_t class_for_module(int rc)
     return rc == ERR_CONFLICT || rc == ERR_REJECTED || rc == ERR_FAULT ? MGC_FAULT : MGC_RETRY;
 }
 
+/* A module that says the same a million times fills no disk with it. */
+static bool may_say(struct runner *r)
+{
+    if (r->said < MAX_SAID) {
+        r->said++;
+        return true;
+    }
+    if (r->said++ == MAX_SAID)
+        log_event(LOG_WARN, "adapter.quiet",
+                  "adapter=%s because=\"the attempt has said %d things\"", r->row.name, MAX_SAID);
+    return false;
+}
+
 /* The verdict is on disk before the module hears of it. */
 static void settle(struct runner *r, struct runner_context *c, const struct wire_message *m)
 {
@@ -217,20 +232,25 @@ static void settle(struct runner *r, struct runner_context *c, const struct wire
     }
     wire_facts_write(&receipt, m->facts);
     int rc = buf_ok(&receipt, "a receipt", &e);
+    if (rc == 0 && r->spool.receipts + (int64_t)receipt.n > MAX_RECEIPTS)
+        rc = err_set(&e, ERR_FAULT, "batch %s: its receipts have over %d bytes", r->batch.id,
+                     MAX_RECEIPTS);
     if (rc == 0)
         rc = ledger_settle(c->staging, &r->batch, m->first, m->last,
                            m->rc == MGC_OK ? "done" : "rejected", buf_view(&receipt), m->text, &e);
     if (rc == 0)
-        r->settled_some = true;
-    else
+        r->spool.receipts += (int64_t)receipt.n;
+    else if (may_say(r))
         log_error("adapter.settle", &e, "adapter=%s batch=%s", r->row.name, r->batch.id);
     answer(r, rc == 0 ? MGC_OK : class_for_module(rc), slice_of(rc == 0 ? "" : e.text));
 }
 
-static void module_log(const struct runner *r, const struct wire_message *m)
+static void module_log(struct runner *r, const struct wire_message *m)
 {
     static const enum log_level levels[] = {LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR};
     char text[LOG_TEXT_SIZE];
+    if (!may_say(r))
+        return;
     log_event(levels[m->rc < 0 || m->rc > 3 ? 3 : m->rc], "adapter.says", "adapter=%s text=%s",
               r->row.name, log_text(text, m->text));
 }

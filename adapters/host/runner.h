@@ -41,8 +41,12 @@ struct runner {
     struct json_doc *doc;
     char scratch[PATH_MAX];
     int64_t started_ms, silent_ms; /* silent: since its socket ended; 0: not yet */
-    bool cancelled, hung, garbage, settled_some, said_retry;
-    bool has_result; /* the worker's own: */
+    bool cancelled, hung, garbage, said_retry;
+    int said;         /* of the attempt: lines of the log, as far as they were counted */
+    bool progress;    /* the attempt settled what none had before */
+    int64_t done;     /* records of the batch done_of that were settled when its attempt ended */
+    char done_of[37]; /* "": of none */
+    bool has_result;  /* the worker's own: */
     int32_t result;
     char text[WIRE_MAX_TEXT + 1];
     struct backoff backoff;

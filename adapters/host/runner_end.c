@@ -84,24 +84,36 @@ static int stop_instance(struct runner *r, struct runner_context *c, const char 
 /* Progress makes an attempt no fault, however it ended: a batch may be larger than a deadline. */
 static int fault(struct runner *r, struct runner_context *c, const char *why, struct err *e)
 {
-    r->faults = r->settled_some ? 1 : r->faults + 1;
+    r->faults = r->progress ? 1 : r->faults + 1;
     return r->faults >= MAX_FAULTS ? park(r, c, why, e) : try_later(r, c, why, e);
 }
 
-struct rejection {
-    bool any;
+struct verdicts {
+    int64_t done; /* records */
+    bool rejected;
     char note[300];
 };
 
-static int find_rejection(void *arg, const struct ledger_settlement *s, struct err *e)
+static int add_verdict(void *arg, const struct ledger_settlement *s, struct err *e)
 {
-    struct rejection *r = arg;
+    struct verdicts *v = arg;
     (void)e;
-    if (r->any || !slice_is(s->verdict, "rejected"))
+    if (slice_is(s->verdict, "done"))
+        v->done += s->last - s->first + 1;
+    if (v->rejected || !slice_is(s->verdict, "rejected"))
         return 0;
-    r->any = true;
-    (void)snprintf(r->note, sizeof r->note, "%.*s", SLICE_ARG(s->note));
+    v->rejected = true;
+    (void)snprintf(v->note, sizeof v->note, "%.*s", SLICE_ARG(s->note));
     return 0;
+}
+
+/* What was settled before, a module may settle again and again. */
+static void note_progress(struct runner *r, int64_t done)
+{
+    int64_t before = strcmp(r->done_of, r->batch.id) == 0 ? r->done : 0;
+    r->progress = done > before;
+    r->done = done;
+    memcpy(r->done_of, r->batch.id, sizeof r->done_of);
 }
 
 /* deliver came back with success: is everything settled, as what? */
@@ -177,16 +189,18 @@ static int without_result(struct runner *r, struct runner_context *c, const char
 int runner_ended(struct runner *r, struct runner_context *c, enum runner_state was, const char *why,
                  struct err *e)
 {
-    struct rejection rejection = {0};
+    struct verdicts verdicts = {0};
     FAULT("worker.ended");
+    r->progress = false;
     if (!r->present)
         return 0; /* retired meanwhile */
     if (was == RUNNER_DELIVERING) {
-        int rc = ledger_settlements(c->reader, &r->batch, find_rejection, &rejection, e);
+        int rc = ledger_settlements(c->reader, &r->batch, add_verdict, &verdicts, e);
         if (rc < 0)
             return rc;
-        if (rejection.any)
-            return park(r, c, rejection.note, e);
+        note_progress(r, verdicts.done);
+        if (verdicts.rejected)
+            return park(r, c, verdicts.note, e);
     }
     if (!r->has_result)
         return without_result(r, c, why, e);

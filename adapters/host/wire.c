@@ -39,6 +39,7 @@ void wire_task_write(struct buf *out, const struct wire_task *t)
     json_put_i64(out, "bytes", t->bytes);
     json_put_i64(out, "cut_us", t->cut_us);
     json_put_i64(out, "deadline_ms", t->deadline_ms);
+    json_put_i64(out, "readback", t->readback);
     json_put_string(out, "sha256", slice_of(hex));
     json_key(out, "options");
     buf_char(out, '[');
@@ -78,6 +79,7 @@ static bool read_numbers(const struct json *root, struct wire_task *t)
               json_i64(root, "records", &t->records) && json_i64(root, "bytes", &t->bytes) &&
               json_i64(root, "cut_us", &t->cut_us) &&
               json_i64(root, "deadline_ms", &t->deadline_ms) &&
+              json_i64(root, "readback", &t->readback) &&
               hex_decode(json_string(root, "sha256"), t->digest, SHA256_SIZE);
     t->what = ok ? (enum wire_do)what : WIRE_DESCRIBE;
     return ok;

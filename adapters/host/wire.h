@@ -36,6 +36,7 @@ struct wire_task {
     /* deliver, verify */
     struct slice id, stem;
     int64_t number, attempt, records, bytes, cut_us, deadline_ms;
+    int64_t readback; /* what the module declared when it was asked */
     uint8_t digest[SHA256_SIZE];
 };
 void wire_task_write(struct buf *out, const struct wire_task *t);

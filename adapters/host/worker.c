@@ -242,6 +242,10 @@ static int32_t perform(struct guest *g, struct mgc_error *me)
     }
     if (set_values(g, &e) < 0)
         return say(me, MGC_CONFIG, e.text);
+    /* What may be deleted hangs on it. */
+    if ((int64_t)g->adapter.readback < g->task.readback)
+        return say(me, MGC_CONFIG,
+                   "the module reads back less than when it was asked. Restart the archiver");
     if (g->adapter.check) {
         int32_t rc = g->adapter.check(g->values, me);
         if (rc != MGC_OK)

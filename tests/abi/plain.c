@@ -13,6 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef PLAIN_READBACK
+#define PLAIN_READBACK MGC_READBACK_FULL
+#endif
+
 enum { OPTION_DIRECTORY, OPTION_MODE, OPTION_SECRET };
 static const struct mgc_option options[] = {
     {.name = "directory", .type = MGC_OPTION_PATH, .required = 1, .help = "Folder of the files."},
@@ -235,6 +239,21 @@ static int32_t misbehave_settling(struct plain *p, const struct mgc_batch *b, st
             raise(SIGKILL);
         return rc;
     }
+    if (is_mode(p, "floods")) { /* one record after the other, each with a long receipt */
+        static char large[4096];
+        struct mgc_fact many[50];
+        int32_t rc = MGC_OK;
+        memset(large, 'x', sizeof large);
+        for (int i = 0; i < 50; i++)
+            many[i] = (struct mgc_fact){{"x", 1}, {large, sizeof large}};
+        for (uint64_t i = 0; rc == MGC_OK && i < b->records; i++)
+            rc = p->host->settle(p->host->context, i, i, MGC_OK, many, 50, NULL, e);
+        return rc;
+    }
+    if (is_mode(p, "same-again")) {
+        int32_t rc = settle(p, 0, 0, MGC_OK, NULL, e);
+        return rc == MGC_OK ? fail(e, MGC_FAULT, "stuck behind its first record") : rc;
+    }
     if (is_mode(p, "twice")) {
         int32_t rc = settle_all(p, b, e);
         rc = rc == MGC_OK ? settle(p, 0, b->records - 1, MGC_OK, NULL, e) : rc;
@@ -269,6 +288,8 @@ static int32_t on_deliver(void *instance, const struct mgc_batch *b, struct mgc_
     struct plain *p = instance;
     int32_t rc = MGC_OK;
     p->host->log(p->host->context, 0, "delivering");
+    for (int i = 0; is_mode(p, "talks") && i < 5000; i++)
+        p->host->log(p->host->context, 2, "and another thing");
     if (misbehave_before(p, b, &rc, e))
         return rc;
     rc = is_mode(p, "attachments") ? look_for_attachments(p, e) : MGC_OK;
@@ -313,7 +334,8 @@ static int32_t on_find(void *instance, const struct mgc_batch *b, struct mgc_err
 {
     struct plain *p = instance;
     /* These published before they misbehaved, and must get to misbehave again. */
-    if (is_mode(p, "outside") || is_mode(p, "silent-rejection") || is_mode(p, "later"))
+    if (is_mode(p, "outside") || is_mode(p, "silent-rejection") || is_mode(p, "later") ||
+        is_mode(p, "same-again") || is_mode(p, "floods"))
         return MGC_NOT_FOUND;
     int32_t rc = compare(p, b, e);
     return rc == MGC_OK ? settle_all(p, b, e) : rc;
@@ -344,7 +366,7 @@ MGC_EXPORT const struct mgc_adapter *mgc_adapter_v0(uint32_t host_major)
         .size = sizeof a,
         .abi_major = MGC_ABI_MAJOR,
         .abi_minor = MGC_ABI_MINOR,
-        .readback = MGC_READBACK_FULL,
+        .readback = PLAIN_READBACK,
         .name = "plain",
         .version = "1",
         .summary = "one text file a batch",

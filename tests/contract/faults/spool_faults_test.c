@@ -322,7 +322,8 @@ static void tasks_are_read_strictly(void **state)
         "{\"options\":[]}",
         "{\"options\":[],\"do\":9}",
         "{\"options\":[{}],\"do\":0,\"number\":1,\"attempt\":1,\"records\":1,\"bytes\":1,"
-        "\"cut_us\":1,\"deadline_ms\":1,\"sha256\":\"0000000000000000000000000000000000000000000000"
+        "\"cut_us\":1,\"deadline_ms\":1,\"readback\":0,\"sha256\":"
+        "\"0000000000000000000000000000000000000000000000"
         "000000000000000000\"}",
     };
     struct arena arena;

@@ -188,18 +188,20 @@ static void a_rejected_batch_is_parked_and_others_go_on(void **state)
     rig_posts(r, &r->room, 3);
     rig_start(r);
     rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
+    rig_mode(r, "bad", "");
     rig_posts(r, &r->room, 3);
     rig_await(r, "SELECT archived FROM instance WHERE name = 'good'", 6);
+    rig_await(r, "SELECT archived FROM instance WHERE name = 'bad'", 3);
     assert_int_equal(open_incidents(r), 1);
     rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
-    assert_int_equal(rows, 0);
-    rig_mode(r, "bad", "");
+    assert_int_equal(rows, 3);
+    assert_int_equal(rig_number(r, "SELECT count(*) FROM kept WHERE sequence <= 3"), 3);
     rig_sql(r, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
     rig_await(r, "SELECT archived FROM instance WHERE name = 'bad'", 6);
     assert_int_equal(open_incidents(r), 0);
     rig_assert_output(r, "bad", 6, 0);
     rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
-    assert_int_equal(rows, 6);
+    assert_int_equal(rows, 3);
 }
 
 static void damage_found_by_the_read_back_parks(void **state)
@@ -231,6 +233,7 @@ static void damage_found_by_the_read_back_parks(void **state)
     rig_mode(r, "a", "");
     rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
     assert_int_equal(open_incidents(r), 1);
+    assert_int_equal(rig_number(r, "SELECT count(*) FROM incident WHERE kind = 'damaged'"), 1);
     rig_await(r,
               "SELECT count(*) FROM instance WHERE last_error LIKE"
               " 'read-back: the file holds something%'",

@@ -53,7 +53,8 @@ static void a_task_arrives_whole(void **state)
                               .records = 10,
                               .bytes = 1000,
                               .cut_us = 99,
-                              .deadline_ms = 5};
+                              .deadline_ms = 5,
+                              .readback = 2};
     task.options[0] =
         (struct wire_option){.name = SLICE("password"), .text = SLICE("a\0b\xff"), .set = true};
     task.options[1] = (struct wire_option){.name = SLICE("port"), .number = -25};
@@ -63,6 +64,7 @@ static void a_task_arrives_whole(void **state)
     assert_int_equal(out.what, WIRE_DELIVER);
     assert_true(slice_is(out.instance, "mail") && slice_is(out.stem, "stem"));
     assert_int_equal(out.attempt, 3);
+    assert_int_equal(out.readback, 2);
     assert_int_equal(out.option_count, 2);
     assert_int_equal(out.options[0].text.n, 4);
     assert_memory_equal(out.options[0].text.p, "a\0b\xff", 4);

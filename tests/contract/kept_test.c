@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the sweep leaves behind and for how long, on SQLite and on a private PostgreSQL: records of
+ * parked batches, records in rooms with many open incidents, hashes that totals have to confirm.
+ */
+#include "mgccomp/kept.h"
+
+#include "retention/sweep.h"
+#include "retention/sweep_hashes.h"
+#include "tests/contract/stage.h"
+
+static int set_up(void **state)
+{
+    struct stage *f = *state;
+    (void)stage_set_up(state);
+    (void)added(f, "a", true, 2);
+    return 0;
+}
+
+static int cut_more(struct stage *f)
+{
+    const struct ledger_instance i = {.id = 1, .name = "a", .required = true};
+    return cut(f, &i, &everything);
+}
+
+static int64_t sweep(struct stage *f)
+{
+    int64_t rows = -1;
+    ok(sweep_once(f->st, &rows, &f->e), &f->e);
+    return rows;
+}
+
+/* They wait in `kept`; what lies behind them is delivered, and goes. */
+static void a_parked_batch_holds_nothing_but_itself(void **state)
+{
+    struct stage *f = *state;
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "parked", SLICE("552 too big"), &f->e), &f->e);
+    posts(f, &f->room, 2);
+    ok(cut_more(f), &f->e);
+    assert_int_equal(f->batch.number, 2);
+    assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    archive(f);
+    assert_int_equal(sweep(f), 2);
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
+    assert_int_equal(sweep(f), 0);
+    ok(ledger_open_batch(f->st, 1, &f->batch, &f->e), &f->e);
+    assert_int_equal(f->batch.number, 1);
+    archive(f);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL"), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 0);
+}
+
+/* Batches that were verified without it do not count as read back because an older one waits. */
+static void read_back_that_is_learnt_later_covers_nothing_before(void **state)
+{
+    struct stage *f = *state;
+    run_sql(f, "UPDATE instance SET readback = 0");
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "parked", SLICE("552 too big"), &f->e), &f->e);
+    posts(f, &f->room, 2);
+    ok(cut_more(f), &f->e);
+    archive(f);
+    run_sql(f, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
+    ok(ledger_instance_readback(f->st, 1, 2, &f->e), &f->e);
+    ok(ledger_open_batch(f->st, 1, &f->batch, &f->e), &f->e);
+    archive(f);
+    assert_int_equal(sweep(f), 0);
+    posts(f, &f->room, 4);
+    ok(cut_more(f), &f->e);
+    archive(f);
+    assert_int_equal(number(f, "SELECT full_from FROM cursor"), 5);
+}
+
+/* A gap in each of a thousand rooms: each record's place is found by an index. */
+static void many_incidents_cost_little(void **state)
+{
+    struct stage *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    OWN(own_db_rows) struct db_rows *r = NULL;
+    static const char ask[] =
+        "EXPLAIN QUERY PLAN SELECT CASE WHEN " KEPT_SHUT " THEN 1 ELSE 0 END FROM record r";
+    int searched = 0;
+    if (f->postgres)
+        return; /* its planner goes by sizes */
+    ok(staging_reader(f->st, &db, &f->e), &f->e);
+    ok(db_query(db, ask, DB_NO_ARGS, &r, &f->e), &f->e);
+    int rc = db_rows_next(r, &f->e);
+    for (; rc == 1; rc = db_rows_next(r, &f->e)) {
+        struct slice text = db_rows_slice(r, 3);
+        if (slice_starts(text, "SEARCH i USING"))
+            searched++;
+        assert_false(slice_starts(text, "SCAN i"));
+    }
+    ok(rc, &f->e);
+    assert_int_equal(searched, 3);
+}
+
+static int64_t pruned(struct stage *f)
+{
+    int64_t before = number(f, "SELECT count(*) FROM deleted");
+    ok(sweep_prune(f->st, INT64_C(1000000), &f->e), &f->e);
+    return before - number(f, "SELECT count(*) FROM deleted");
+}
+
+/* Deleted at second 100; the source's totals say later how far it is complete. */
+static void hashes_wait_for_the_totals(void **state)
+{
+    struct stage *f = *state;
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    archive(f);
+    assert_int_equal(sweep(f), 3);
+    run_sql(f, "UPDATE deleted SET deleted_us = 100000000");
+    run_sql(f, "INSERT INTO source (name, totals_us, due_us, complete_us, part_us, parts, stream,"
+               " sequence) VALUES ('sip:pool.example.test', 90000000, 95000000, 0, 0, 0, 1, 1)");
+    assert_int_equal(pruned(f), 0);
+    run_sql(f, "UPDATE source SET complete_us = 90000000");
+    assert_int_equal(pruned(f), 0);
+    run_sql(f, "UPDATE source SET totals_us = 110000000, complete_us = 110000000");
+    assert_int_equal(pruned(f), 1);
+}
+
+/* It stopped in order, and everything that it named was there. */
+static void a_source_that_stopped_confirms_all(void **state)
+{
+    struct stage *f = *state;
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    archive(f);
+    assert_int_equal(sweep(f), 3);
+    run_sql(f, "UPDATE deleted SET deleted_us = 100000000");
+    run_sql(f, "INSERT INTO source (name, totals_us, due_us, complete_us, part_us, parts, stream,"
+               " sequence) VALUES ('sip:pool.example.test', 90000000, 0, 80000000, 0, 0, 1, 1)");
+    assert_int_equal(pruned(f), 0);
+    run_sql(f, "UPDATE source SET complete_us = 90000000");
+    assert_int_equal(pruned(f), 1);
+}
+
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, stage_tear_down)
+
+int main(void)
+{
+    static struct stage sqlite;
+    static struct stage pg;
+    const struct CMUnitTest cases[] = {
+        CASE(a_parked_batch_holds_nothing_but_itself),
+        CASE(read_back_that_is_learnt_later_covers_nothing_before),
+        CASE(many_incidents_cost_little),
+        CASE(hashes_wait_for_the_totals),
+        CASE(a_source_that_stopped_confirms_all),
+    };
+    return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
+}
