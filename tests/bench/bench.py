@@ -244,8 +244,8 @@ def backlog(bench):
     for kind in ("services", "embedded"):
         with bench.deployment(kind) as d:
             rss, _ = run_capture(bench, d, n)
-            first, last = rate_between(d, 1, part), rate_between(d, n - part, n)
-            bench.say("backlog-" + kind, last, "records/s", first, rss, records=n,
+            first, middle, last = (rate_between(d, at, at + part) for at in (1, (n - part) // 2, n - part))
+            bench.say("backlog-" + kind, last, "records/s", first, rss, records=n, middle=round(middle),
                       compared="last %d with first %d" % (part, part))
 
 
