@@ -20,36 +20,6 @@ enum {
     CONN_STRANGER_MAX = 24 * 1024, /* message of one who is not signed in */
 };
 
-/* A hostile client must not fill the disk with lines about it. */
-bool chat_may_log(struct chat_server *s)
-{
-    int64_t now = clock_mono_ms();
-
-    if (now - s->log_since_ms >= 1000) {
-        if (s->log_hushed > 0)
-            log_event(LOG_WARN, "chat.hushed", "lines=%zu", s->log_hushed);
-        s->log_since_ms = now;
-        s->log_lines = 0;
-        s->log_hushed = 0;
-    }
-    if (s->log_lines >= CHAT_LOG_LINES) {
-        s->log_hushed++;
-        return false;
-    }
-    s->log_lines++;
-
-    return true;
-}
-
-void conn_log(const struct conn *c, const char *event, const char *reason)
-{
-    char quoted[LOG_TEXT_SIZE];
-
-    if (chat_may_log(c->server))
-        log_event(LOG_WARN, event, "peer=%s reason=%s", c->peer,
-                  log_text(quoted, slice_of(reason)));
-}
-
 /* ---- input ---- */
 
 static void refuse_stream(struct conn *c, const struct err *e)
@@ -206,18 +176,6 @@ void conn_end(struct conn *c, const char *reason)
     if (c->stream)
         stream_close(c->stream);
     registrar_end(c, c->end_reason, ended, c);
-}
-
-void conn_cut(struct conn *c, const char *reason)
-{
-    if (!c->end_reason) {
-        c->end_reason = reason;
-        c->ended_ms = clock_mono_ms();
-    }
-    if (c->stream)
-        stream_abort(c->stream);
-    else
-        conn_end(c, reason);
 }
 
 void conn_tick(struct conn *c, int64_t now_ms)

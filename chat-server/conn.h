@@ -82,8 +82,8 @@ void conn_release(struct conn *c); /* sends what was held */
 void conn_next(struct conn *c);
 /* Begins the end; reason goes on record ("disconnect", "timeout", ...). Safe anywhere. */
 void conn_end(struct conn *c, const char *reason);
-/* As conn_end, but sends nothing more, not even what waits. The end begins later, unless the stream
- * is closed already: whoever walks lists of members or connections may call it. */
+/* As conn_end, but sends nothing more, not even what waits. The end begins once the stream reports
+ * that it is closed: whoever walks lists of members or connections may call it. */
 void conn_cut(struct conn *c, const char *reason);
 /* A line about a client, unless there were too many this second. */
 void conn_log(const struct conn *c, const char *event, const char *reason);

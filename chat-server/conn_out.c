@@ -1,7 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a connection sends, and the limits on what waits for slow clients, each and all together. */
+/* What a connection sends, the limits on what waits for slow clients, each and all together, and
+ * the cut that ends one which is beyond them. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "chat-server/conn.h"
+
+/* A hostile client must not fill the disk with lines about it. */
+bool chat_may_log(struct chat_server *s)
+{
+    int64_t now = clock_mono_ms();
+
+    if (now - s->log_since_ms >= 1000) {
+        if (s->log_hushed > 0)
+            log_event(LOG_WARN, "chat.hushed", "lines=%zu", s->log_hushed);
+        s->log_since_ms = now;
+        s->log_lines = 0;
+        s->log_hushed = 0;
+    }
+    if (s->log_lines >= CHAT_LOG_LINES) {
+        s->log_hushed++;
+        return false;
+    }
+    s->log_lines++;
+
+    return true;
+}
+
+void conn_log(const struct conn *c, const char *event, const char *reason)
+{
+    char quoted[LOG_TEXT_SIZE];
+
+    if (chat_may_log(c->server))
+        log_event(LOG_WARN, event, "peer=%s reason=%s", c->peer,
+                  log_text(quoted, slice_of(reason)));
+}
+
+void conn_cut(struct conn *c, const char *reason)
+{
+    if (!c->end_reason) {
+        c->end_reason = reason;
+        c->ended_ms = clock_mono_ms();
+    }
+    if (c->stream)
+        stream_abort(c->stream);
+}
 
 /* Called in the midst of telling a room: a cut changes no list of rooms or connections, the end
  * begins when the stream reports that it is closed. */
