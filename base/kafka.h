@@ -108,7 +108,7 @@ void kafka_consumer_close(struct kafka_consumer *c); /* release its messages bef
 
 /* ---- the end of a topic's partition 0, in no group ---- */
 struct kafka_tail;
-/* Reads what is written after it has found the end, which is soon after the open. */
+/* Reads what is written from now on. */
 int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struct err *e);
 /* 0: a message in *out, to be released. ERR_AGAIN: none within ms, whatever the brokers' trouble.
  */

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { END_MS = 3000 };
+
 struct kafka_tail {
     rd_kafka_t *rk;
 };
@@ -15,6 +17,21 @@ struct kafka_tail {
 static void own_tail(struct kafka_tail **t)
 {
     kafka_tail_close(*t);
+}
+
+/* Where the topic ends is asked for now: left to the library it would be asked for later, and what
+ * is said in between would be missed. */
+static int assign_end(rd_kafka_t *rk, const char *topic, struct err *e)
+{
+    OWN(own_rd_list) rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    int64_t low = 0;
+    int64_t high = 0;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(rk, topic, 0, &low, &high, END_MS);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = high;
+    if (!code)
+        code = rd_kafka_assign(rk, list);
+    return code ? err_set(e, kafka_class_of(code), "topic %s: %s", topic, rd_kafka_err2str(code))
+                : 0;
 }
 
 int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struct err *e)
@@ -35,11 +52,9 @@ int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struc
     if (rc < 0)
         return rc;
     (void)rd_kafka_poll_set_consumer(tail->rk);
-    OWN(own_rd_list) rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, t->topic, 0)->offset = RD_KAFKA_OFFSET_END;
-    rd_kafka_resp_err_t code = rd_kafka_assign(tail->rk, list);
-    if (code)
-        return err_set(e, kafka_class_of(code), "topic %s: %s", t->topic, rd_kafka_err2str(code));
+    rc = assign_end(tail->rk, t->topic, e);
+    if (rc < 0)
+        return rc;
     *out = tail;
     tail = NULL;
     return 0;

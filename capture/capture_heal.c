@@ -30,6 +30,7 @@ struct capture_heal {
     bool complained;
     struct db *db; /* for heads; NULL: to be opened */
     int64_t look_ms;
+    bool anew; /* whatever was asked before, nobody may have heard: also by an earlier process */
     char token[40];        /* of the last question */
     bool offered;          /* somebody answered it */
     char *healed[SOURCES]; /* sources that are done with it */
@@ -43,7 +44,7 @@ struct capture_heal *capture_heal_new(void)
 {
     struct capture_heal *h = calloc(1, sizeof *h);
     if (h)
-        h->opened_ms = clock_mono_ms() - OPEN_AGAIN_MS;
+        *h = (struct capture_heal){.opened_ms = clock_mono_ms() - OPEN_AGAIN_MS, .anew = true};
     return h;
 }
 
@@ -148,15 +149,27 @@ static void on_offer(struct capture *c, const struct heal_message *m)
     say(c, &wanted);
 }
 
-static void on_offer_end(struct capture *c, const struct heal_message *m)
+static void want_gaps(struct capture *c, struct slice source)
 {
     struct capture_heal *h = c->heal;
     struct err e = {0};
     heal_gaps_clear(&h->gaps);
-    if (heal_gaps_of(c->o.staging, m->source, &h->gaps, &e) == 0) {
-        for (size_t i = 0; i < h->gaps.n; i++)
-            want(c, &h->gaps.list[i]);
-    }
+    if (heal_gaps_of(c->o.staging, source, &h->gaps, &e) < 0)
+        return;
+    for (size_t i = 0; i < h->gaps.n; i++)
+        want(c, &h->gaps.list[i]);
+}
+
+static void on_here(struct capture *c, const struct heal_message *m)
+{
+    want_gaps(c, m->source);
+    c->heal->anew = true; /* at the next look, so that several relays are asked once */
+}
+
+static void on_offer_end(struct capture *c, const struct heal_message *m)
+{
+    struct capture_heal *h = c->heal;
+    want_gaps(c, m->source);
     const struct heal_message end = {.type = HEAL_WANT_END, .token = m->token, .source = m->source};
     say(c, &end);
     h->look_ms = 0;
@@ -212,7 +225,9 @@ static void hear(struct capture *c)
         rc = heal_line_next(h->line, &m, NULL);
         if (rc < 0)
             break;
-        if (m.type == HEAL_ASK)
+        if (m.type == HEAL_HERE)
+            on_here(c, &m);
+        else if (m.type == HEAL_ASK)
             on_ask(c, &m);
         else if (m.type == HEAL_OFFER)
             on_offer(c, &m);
@@ -257,11 +272,11 @@ static int ask_embedded(struct capture *c, const struct heal_gap *g, struct err 
     return rc;
 }
 
-static int look_at_gaps(struct capture *c, struct err *e)
+static int look_at_gaps(struct capture *c, bool anew, struct err *e)
 {
     struct capture_heal *h = c->heal;
     heal_gaps_clear(&h->gaps);
-    int rc = heal_gaps_due(c->o.staging, &h->gaps, e);
+    int rc = heal_gaps_due(c->o.staging, anew, &h->gaps, e);
     for (size_t i = 0; rc == 0 && i < h->gaps.n && c->source; i++) {
         if (c->o.kafka)
             want(c, &h->gaps.list[i]);
@@ -342,15 +357,15 @@ static int look_at_log(struct capture *c, const struct heal_log *l, struct log_w
     return 0;
 }
 
-static int look_at_logs(struct capture *c, struct err *e)
+static int look_at_logs(struct capture *c, bool anew, struct err *e)
 {
     struct capture_heal *h = c->heal;
     struct log_work w = {0};
     h->logs.n = 0;
-    int rc = heal_logs_open(c->o.staging, &h->logs, e);
+    int rc = heal_logs_open(c->o.staging, anew, &h->logs, e);
     if (rc < 0)
         return rc;
-    bool due = false;
+    bool due = anew && h->logs.n > 0;
     for (size_t i = 0; i < h->logs.n; i++)
         due |= h->logs.list[i].due;
     /* What was answered before a log changed says nothing about it. */
@@ -377,9 +392,12 @@ void capture_heal_turn(struct capture *c)
     if (!c->source || clock_mono_ms() < h->look_ms)
         return;
     h->look_ms = clock_mono_ms() + LOOK_MS;
-    int rc = look_at_gaps(c, &e);
+    const bool anew = h->anew && (!c->o.kafka || h->line);
+    int rc = look_at_gaps(c, anew, &e);
     if (rc == 0 && c->source)
-        rc = look_at_logs(c, &e);
+        rc = look_at_logs(c, anew, &e);
+    if (rc == 0 && anew)
+        h->anew = false;
     if (rc < 0 && rc != ERR_CONFLICT)
         capture_trouble(c, "capture.heal", &e);
 }

@@ -42,20 +42,22 @@ static int take_gaps(struct db_rows *r, struct heal_gaps *out, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
-static int read_due(struct db *db, int64_t now, struct heal_gaps *out, struct err *e)
+static int read_due(struct db *db, int64_t now, bool anew, struct heal_gaps *out, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     /* The interval grows with the time that was waited in vain. Asked in the future: the clock was
      * set back. */
-    int rc = db_query(
-        db,
-        "SELECT i.id, s.epoch, i.first, i.last, s.source, s.subject FROM incident i"
-        " JOIN stream s ON s.id = i.stream WHERE i.closed_us IS NULL"
-        " AND i.kind = 'gap' AND i.answer IS NULL AND (i.opened_us < $1 OR i.opened_us > $3)"
-        " AND (i.asked_us > $3 OR (i.asked_us < $2"
-        " AND ($3 - i.asked_us) > (i.asked_us - i.opened_us)))"
-        " ORDER BY i.id LIMIT $4",
-        DB_ARGS(DB_I(now - settle_us), DB_I(now - again_us), DB_I(now), DB_I(HEAL_GAPS)), &r, e);
+    int rc = db_query(db,
+                      "SELECT i.id, s.epoch, i.first, i.last, s.source, s.subject FROM incident i"
+                      " JOIN stream s ON s.id = i.stream WHERE i.closed_us IS NULL"
+                      " AND i.kind = 'gap' AND i.answer IS NULL"
+                      " AND ($5 = 1 OR ((i.opened_us < $1 OR i.opened_us > $3)"
+                      " AND (i.asked_us > $3 OR (i.asked_us < $2"
+                      " AND ($3 - i.asked_us) > (i.asked_us - i.opened_us)))))"
+                      " ORDER BY i.id LIMIT $4",
+                      DB_ARGS(DB_I(now - settle_us), DB_I(now - again_us), DB_I(now),
+                              DB_I(HEAL_GAPS), DB_I(anew)),
+                      &r, e);
     return rc < 0 ? rc : take_gaps(r, out, e);
 }
 
@@ -65,13 +67,13 @@ static int note_asked(struct db *db, int64_t id, int64_t now, struct err *e)
                   DB_ARGS(DB_I(id), DB_I(now)), NULL, e);
 }
 
-int heal_gaps_due(struct staging *st, struct heal_gaps *out, struct err *e)
+int heal_gaps_due(struct staging *st, bool anew, struct heal_gaps *out, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t now = clock_wall_us();
     int rc = staging_begin(st, &t, e);
     if (rc == 0)
-        rc = read_due(t.db, now, out, e);
+        rc = read_due(t.db, now, anew, out, e);
     for (size_t i = 0; rc == 0 && i < out->n; i++)
         rc = note_asked(t.db, out->list[i].id, now, e);
     if (rc < 0 || out->n == 0)
@@ -188,20 +190,21 @@ static int read_logs(struct db *db, int64_t now, struct heal_logs *out, struct e
     return rc < 0 ? rc : 0;
 }
 
-int heal_logs_open(struct staging *st, struct heal_logs *out, struct err *e)
+int heal_logs_open(struct staging *st, bool anew, struct heal_logs *out, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t now = clock_wall_us();
-    bool due = false;
+    bool asked = false;
     int rc = staging_begin(st, &t, e);
     if (rc == 0)
         rc = read_logs(t.db, now, out, e);
     for (size_t i = 0; rc == 0 && i < out->n; i++) {
-        due |= out->list[i].due;
-        if (out->list[i].due)
-            rc = note_asked(t.db, out->list[i].id, now, e);
+        if (!anew && !out->list[i].due)
+            continue;
+        asked = true;
+        rc = note_asked(t.db, out->list[i].id, now, e);
     }
-    return rc < 0 || !due ? rc : staging_commit(&t, e);
+    return rc < 0 || !asked ? rc : staging_commit(&t, e);
 }
 
 int heal_log_close(struct staging *st, const struct heal_log *l, const char *how, struct err *e)

@@ -19,8 +19,8 @@ struct heal_gaps {
 void heal_gaps_clear(struct heal_gaps *g);
 /* Open gaps not asked about lately, oldest first; from now on they count as asked. A gap is left
  * alone for two seconds (a room that changes its partition heals by itself), then asked for at once
- * and at growing intervals. */
-int heal_gaps_due(struct staging *st, struct heal_gaps *out, struct err *e);
+ * and at growing intervals. anew: all of them, whatever was asked before. */
+int heal_gaps_due(struct staging *st, bool anew, struct heal_gaps *out, struct err *e);
 /* All open gaps of a source that was not answered for, to be asked for within a round. */
 int heal_gaps_of(struct staging *st, struct slice source, struct heal_gaps *out, struct err *e);
 /* The store answered that it can't give first..last: said by every gap that lies within. */
@@ -52,7 +52,8 @@ struct heal_logs {
     struct heal_log list[HEAL_LOGS];
     size_t n;
 };
-int heal_logs_open(struct staging *st, struct heal_logs *out, struct err *e);
+/* anew: all count as asked now, without being due. */
+int heal_logs_open(struct staging *st, bool anew, struct heal_logs *out, struct err *e);
 int heal_log_close(struct staging *st, const struct heal_log *l, const char *how, struct err *e);
 /* One transaction: the partition is read on from that offset, and its incident says so. */
 int heal_reread(struct staging *st, const struct staging_position *at, int64_t offset,

@@ -4,6 +4,7 @@
  * source settle what the queue lost and a store still has. Every message may be lost or come twice:
  * whoever needs an answer asks again.
  *
+ *   here       relay: it listens from now on; what it was asked before, it may not have heard
  *   ask        capture: every relay is to offer (its log is another one)
  *   offer      relay: this stream is confirmed up to `last`; then offer-end
  *   want       capture: first..last of a stream are not captured; after offers: want-end
@@ -16,6 +17,7 @@
 #include "base/kafka.h"
 
 enum heal_type {
+    HEAL_HERE,
     HEAL_ASK,
     HEAL_OFFER,
     HEAL_OFFER_END,
@@ -47,7 +49,8 @@ struct heal_line;
 enum { HEAL_TOPIC_SIZE = 260 };
 /* ERR_CONFIG when the name would be too long. */
 int heal_topic(const char *topic, char out[HEAL_TOPIC_SIZE], struct err *e);
-/* ERR_CONFIG: the control topic does not exist or is not fit. ERR_RETRY: no broker answers. */
+/* What is said from now on is heard. ERR_CONFIG: the control topic does not exist or is not fit.
+ * ERR_RETRY: no broker answers. */
 int heal_line_open(struct heal_line **out, const struct kafka_target *records, struct err *e);
 void heal_line_close(struct heal_line *l);
 /* ERR_RETRY: not sent. */

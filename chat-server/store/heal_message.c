@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-static const char *const names[] = {"ask",      "offer",  "offer-end", "want",
-                                    "want-end", "answer", "healed"};
+static const char *const names[] = {"here", "ask",      "offer",  "offer-end",
+                                    "want", "want-end", "answer", "healed"};
 
 static void put(struct buf *out, const char *key, struct slice text)
 {
@@ -45,6 +45,8 @@ static bool of_stream(const struct json *o, struct heal_message *m)
 static bool complete(const struct json *o, struct heal_message *m)
 {
     switch (m->type) {
+    case HEAL_HERE:
+        return m->source.n > 0;
     case HEAL_ASK:
         return m->token.n > 0;
     case HEAL_OFFER_END:

@@ -95,10 +95,20 @@ static void close_line(struct relay_heal *h)
     h->line = NULL;
 }
 
+static bool say(struct relay *r, const struct heal_message *m)
+{
+    struct err e = {0};
+    if (r->heal->line && heal_line_send(r->heal->line, m, &e) == 0)
+        return true;
+    close_line(r->heal);
+    return false;
+}
+
 /* Without a control topic nothing heals, but everything else goes on. */
 static bool line_open(struct relay *r)
 {
     struct relay_heal *h = r->heal;
+    const struct heal_message here = {.type = HEAL_HERE, .source = slice_of(r->source)};
     struct err e = {0};
     if (h->line)
         return true;
@@ -109,16 +119,7 @@ static bool line_open(struct relay *r)
     if (rc < 0 && !h->complained)
         log_error("relay.control-topic", &e, "topic=%s", r->topic);
     h->complained = rc < 0;
-    return rc == 0;
-}
-
-static bool say(struct relay *r, const struct heal_message *m)
-{
-    struct err e = {0};
-    if (r->heal->line && heal_line_send(r->heal->line, m, &e) == 0)
-        return true;
-    close_line(r->heal);
-    return false;
+    return rc == 0 && say(r, &here);
 }
 
 /* ---- rounds ---- */

@@ -175,6 +175,7 @@ static void messages_are_judged(void **state)
         "no json",
         "[]",
         "{\"type\":\"ask\"}",
+        "{\"type\":\"here\",\"token\":\"t\"}",
         "{\"type\":\"order\",\"token\":\"t\"}",
         "{\"type\":\"healed\",\"token\":\"t\"}",
         "{\"type\":\"want\",\"source\":\"s\",\"subject\":\"r\",\"epoch\":1,\"first\":3,\"last\":2}",
@@ -188,6 +189,8 @@ static void messages_are_judged(void **state)
         FAILS(ERR_REJECTED, heal_read(d, slice_of(bad[i]), &m, &e));
     OK(heal_read(d, SLICE("{\"type\":\"ask\",\"token\":\"t\"}"), &m, &e));
     assert_int_equal(m.type, HEAL_ASK);
+    OK(heal_read(d, SLICE("{\"type\":\"here\",\"source\":\"s\"}"), &m, &e));
+    assert_int_equal(m.type, HEAL_HERE);
     FAILS(ERR_CONFIG, heal_topic(long_text, topic, &e));
     OK(heal_topic("records", topic, &e));
     assert_string_equal(topic, "records-control");
