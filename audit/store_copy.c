@@ -6,6 +6,7 @@
 #include "audit/store_copy.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "chat-server/store/epoch.h"
 
@@ -95,17 +96,18 @@ static void restored_free(struct restored *r)
 
 OWN_DEFINE(restored, struct restored, restored_free)
 
-static int add_source(void *arg, struct slice source, struct err *e)
+static int add_source(struct restored *r, struct slice source, struct err *e)
 {
-    struct restored *r = arg;
-    for (size_t i = 0; i < r->n; i++) {
-        if (slice_is(source, r->sources[i]))
-            return 0;
-    }
     if (r->n == SOURCES)
         return err_set(e, ERR_REJECTED, "the store has more than %d sources", SOURCES);
     r->sources[r->n] = slice_dup(source);
     return r->sources[r->n++] ? 0 : err_memory(e, "the store's sources");
+}
+
+static int add_other(void *arg, struct slice source, struct err *e)
+{
+    struct restored *r = arg;
+    return slice_eq(source, r->in->pool) ? 0 : add_source(r, source, e);
 }
 
 /* Embedded: capture stands behind records that this copy does not have. All that the copy has were
@@ -132,7 +134,11 @@ static int move_position(struct restored *r, struct store *s, struct err *e)
     if (at.pos - at.shift <= last + 1)
         return 0;
     rc = staging_reread(&t, &at, last + 1, e);
-    return rc < 0 ? rc : staging_commit(&t, e);
+    FAULT("restored.position.before");
+    if (rc == 0)
+        rc = staging_commit(&t, e);
+    FAULT("restored.position.after");
+    return rc;
 }
 
 static int look(struct restored *r, struct err *e)
@@ -140,9 +146,10 @@ static int look(struct restored *r, struct err *e)
     OWN(own_store) struct store *s = NULL;
     int rc = store_open(&s, r->in->store_url, e);
     if (rc == 0)
-        rc = add_source(r, r->in->pool, e);
+        rc = store_sources(s, add_other, r, e);
+    /* Last: until the command has come to its end, the chat server refuses to start. */
     if (rc == 0)
-        rc = store_sources(s, add_source, r, e);
+        rc = add_source(r, r->in->pool, e);
     /* First: were it not done before the epoch begins, capture would stand still. */
     if (rc == 0 && r->in->embedded)
         rc = move_position(r, s, e);

@@ -3,6 +3,7 @@
 #include "chat-server/store/epoch.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "chat-server/store/store_inside.h"
 
@@ -201,13 +202,15 @@ static int make_part(struct restoring *g, size_t i, struct err *e)
 static int row_raised(struct store *s, void *arg, struct err *e)
 {
     const struct restoring *g = arg;
-    return db_run(
-        s->db,
-        "INSERT INTO epoch (source, epoch, since_us, reason) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch,"
-        " since_us = excluded.since_us, reason = excluded.reason",
-        DB_ARGS(DB_T(g->r->source), DB_I(g->epoch), DB_I(clock_wall_us()), DB_T(g->r->note)), NULL,
-        e);
+    int rc =
+        db_run(s->db,
+               "INSERT INTO epoch (source, epoch, since_us, reason) VALUES ($1, $2, $3, $4)"
+               " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch,"
+               " since_us = excluded.since_us, reason = excluded.reason",
+               DB_ARGS(DB_T(g->r->source), DB_I(g->epoch), DB_I(clock_wall_us()), DB_T(g->r->note)),
+               NULL, e);
+    FAULT("epoch.raised");
+    return rc;
 }
 
 static int write_parts(struct restoring *g, size_t n, store_also_fn *also, struct err *e)
@@ -251,11 +254,13 @@ static int raise_epoch(struct restoring *g, struct err *e)
         claims_set_epoch(&s->claims, g->r->source, old);
         return rc;
     }
+    FAULT("epoch.begun");
     rc = note_first(g, e);
     while (rc == 0 && g->written < g->parts) {
         int64_t left = g->parts - g->written;
         rc = write_parts(g, left < PARTS_A_GROUP ? (size_t)left : PARTS_A_GROUP, NULL, e);
     }
+    FAULT("epoch.listed");
     return rc;
 }
 
