@@ -75,13 +75,11 @@ class Machine(Deployment):
         self.pids = [int(self.read_part(name, "pid")) for name in self.parts()]
 
     def stop_all(self, feed):
-        """The processors lose power too: a call that the disk's end overtakes in the kernel may seem to have
-        succeeded, and nobody may hear of that."""
-        pids = [process.pid for process in self.running.values()] + self.workers() + self.pids
-        if feed.process:
-            pids.append(feed.process.pid)
-        for pid in pids + [child for pid in self.pids for child in children(pid)]:
-            signal_it(pid, signal.SIGSTOP)
+        """The processors lose power too: a sync that the disk's end overtakes in the kernel may seem to have
+        succeeded, and nobody may hear of that. Parents first, so that none is forked meanwhile."""
+        stand_still([process.pid for process in self.running.values()] + self.workers() + self.pids +
+                    ([feed.process.pid] if feed.process else []))
+        stand_still([child for pid in self.pids for child in children(pid)])
 
     def end_all(self):
         for service in list(self.running):
@@ -127,6 +125,27 @@ def signal_it(pid, number):
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+
+
+def stand_still(pids):
+    """The signal alone is not enough: whoever is to stop runs on until one of its threads gets a processor."""
+    for pid in pids:
+        signal_it(pid, signal.SIGSTOP)
+    for pid in pids:
+        await_true("process %d stands still" % pid, lambda pid=pid: stands_still(pid), 30)
+
+
+def stands_still(pid):
+    """A thread that waits for the disk within the kernel (D) stops before it runs in its program again, once
+    another one has stopped."""
+    states = ""
+    for path in glob.glob("/proc/%d/task/*/stat" % pid):
+        try:
+            with open(path) as f:
+                states += f.read().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            pass
+    return set(states) <= set("TDZX") and ("T" in states or len(states) <= 1)
 
 
 def gone(pid):
