@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "chat-server/dialog.h"
 #include "chat-server/dispatch.h"
+#include "chat-server/leave.h"
 #include "chat-server/registrar.h"
-#include "chat-server/room.h"
 #include "chat-server/sip.h"
 
 #include <stdlib.h>
@@ -180,7 +180,7 @@ void conn_end(struct conn *c, const char *reason)
 
 void conn_tick(struct conn *c, int64_t now_ms)
 {
-    room_leave_tick(c, now_ms);
+    leave_tick(c, now_ms);
     registrar_tick(c, now_ms);
     if (c->parked)
         dispatch_retry(c);

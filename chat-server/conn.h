@@ -17,7 +17,7 @@
 struct member;
 
 /* What must go on record at an end, tried until it is: the leaves of a connection's rooms, one
- * after the other (room.c), then its sign-out (registrar.c). */
+ * after the other (leave.c), then its sign-out (registrar.c). */
 struct leaving {
     bool active;
     bool in_flight;

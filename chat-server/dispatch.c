@@ -5,10 +5,10 @@
 #include "base/own.h"
 #include "chat-server/command.h"
 #include "chat-server/dialog.h"
+#include "chat-server/leave.h"
 #include "chat-server/lookup.h"
 #include "chat-server/provision.h"
 #include "chat-server/registrar.h"
-#include "chat-server/room.h"
 
 #include <stdlib.h>
 
@@ -166,7 +166,7 @@ static void dialog_left(void *arg)
 
 static void do_bye(struct request *q)
 {
-    room_leave_all(q->conn, q->dialog, "sign-out", dialog_left, q);
+    leave_rooms(q->conn, q->dialog, "sign-out", dialog_left, q);
 }
 
 static void do_info(struct request *q)
@@ -252,7 +252,7 @@ static void run_response(struct request *q)
         request_end(q);
         return;
     }
-    room_leave_all(q->conn, q->dialog, "disconnect", dialog_left, q);
+    leave_rooms(q->conn, q->dialog, "disconnect", dialog_left, q);
 }
 
 void dispatch_message(struct conn *c, struct sip *m)

@@ -4,10 +4,10 @@
 
 #include "base/clock.h"
 #include "chat-server/dialog.h"
+#include "chat-server/leave.h"
 #include "chat-server/lookup.h"
 #include "chat-server/provision.h"
 #include "chat-server/publish.h"
-#include "chat-server/room.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -218,7 +218,7 @@ static void all_left(void *arg)
 void registrar_end(struct conn *c, const char *reason, void (*done)(void *arg), void *arg)
 {
     c->signing = (struct leaving){.active = true, .reason = reason, .done = done, .arg = arg};
-    room_leave_all(c, NULL, reason, all_left, c);
+    leave_rooms(c, NULL, reason, all_left, c);
 }
 
 void registrar_tick(struct conn *c, int64_t now_ms)

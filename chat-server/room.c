@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Members of rooms in memory, notices to them, and leaves that are tried until recorded. */
+/* Members of rooms in memory, and notices to them. */
 #include "chat-server/room.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/own.h"
 #include "chat-server/dialog.h"
 #include "chat-server/lookup.h"
-#include "chat-server/publish.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -240,78 +237,8 @@ static void tell_parted(const struct member *m)
         tell_others(m, buf_view(&b));
 }
 
-/* ---- leaving ---- */
-
 void room_left(struct member *m)
 {
     tell_parted(m);
     room_remove(m);
-}
-
-static struct member *next_to_leave(const struct conn *c)
-{
-    struct member *m = c->joined;
-
-    while (m && c->leaving.dialog && m->dialog != c->leaving.dialog)
-        m = m->next_of_conn;
-
-    return m;
-}
-
-static void leave_step(struct conn *c);
-
-static void leave_decided(void *arg, const struct published *p)
-{
-    struct conn *c = arg;
-
-    c->leaving.in_flight = false;
-    /* ERR_REJECTED: by the store's list he is not in, so the join in doubt never was (join.c). */
-    if (p->class == 0 || p->class == ERR_REJECTED) {
-        room_left(next_to_leave(c));
-        leave_step(c);
-    } else {
-        c->leaving.retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
-    }
-}
-
-/* Whoever is still in a room when the program goes gets the leave at the next start, from the
- * store's own list of participants. */
-static bool may_give_up(const struct chat_server *s, int64_t now_ms)
-{
-    return s->lost || (s->stopping && now_ms > s->stop_by_ms);
-}
-
-static void leave_step(struct conn *c)
-{
-    struct leaving *l = &c->leaving;
-    struct member *m = next_to_leave(c);
-    struct err e = {0};
-
-    while (m && may_give_up(c->server, clock_mono_ms())) {
-        room_remove(m);
-        m = next_to_leave(c);
-    }
-    if (!m) {
-        l->active = false;
-        l->done(l->arg);
-        return;
-    }
-    if (publish_leave(m, l->reason, leave_decided, c, &e) == 0)
-        l->in_flight = true;
-    else
-        l->retry_at_ms = clock_mono_ms() + CHAT_RETRY_MS;
-}
-
-void room_leave_all(struct conn *c, const struct dialog *d, const char *reason,
-                    void (*done)(void *arg), void *arg)
-{
-    c->leaving =
-        (struct leaving){.active = true, .dialog = d, .reason = reason, .done = done, .arg = arg};
-    leave_step(c);
-}
-
-void room_leave_tick(struct conn *c, int64_t now_ms)
-{
-    if (c->leaving.active && !c->leaving.in_flight && now_ms >= c->leaving.retry_at_ms)
-        leave_step(c);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rooms that somebody is in, who is in them, how everybody there is told, and how they leave. A
- * room lives in memory while it has members; what it is called comes from the directory at a join.
+ * Rooms that somebody is in, who is in them, and how everybody there is told. A room lives in
+ * memory while it has members; what it is called comes from the directory at a join.
  */
 #ifndef CHAT_ROOM_H
 #define CHAT_ROOM_H
@@ -47,11 +47,5 @@ void room_tell_joined(const struct member *m);
 
 /* After a leave is on record: tells the others and removes the member. */
 void room_left(struct member *m);
-
-/* Records the leaves of a connection's rooms (of one dialog, or all) and tells the others; goes on
- * trying until they are recorded, then calls done(arg). One at a time for a connection. */
-void room_leave_all(struct conn *c, const struct dialog *d, const char *reason,
-                    void (*done)(void *arg), void *arg);
-void room_leave_tick(struct conn *c, int64_t now_ms);
 
 #endif
