@@ -85,17 +85,14 @@ static size_t pending(struct ingest *in)
     return n;
 }
 
-/* Takes what is final; returns the class of what has to be given again, or 0. */
-static int settle(struct ingest *in, size_t n, struct err *e)
+/* Takes what is final; the rest has to be given again. */
+static void settle(struct ingest *in, size_t n)
 {
-    int again = 0;
     for (size_t i = 0; i < n; i++) {
         struct store_result *r = &in->results[i];
         struct line *line = &in->lines[in->index[i]];
-        if (r->class != 0 && r->class != ERR_REJECTED) {
-            again = err_set(e, r->class, "%s", r->text);
+        if (r->class != 0 && r->class != ERR_REJECTED)
             continue;
-        }
         line->settled = true;
         if (r->class == ERR_REJECTED)
             bad(in, line->number, r->text);
@@ -104,7 +101,6 @@ static int settle(struct ingest *in, size_t n, struct err *e)
         else
             in->counts->stored++;
     }
-    return again;
 }
 
 static int give(struct ingest *in, struct err *e)
@@ -119,7 +115,8 @@ static int give(struct ingest *in, struct err *e)
     FAULT("ingest.group.before");
     int rc = writer_submit_wait(in->into->writer, in->events, n, in->results, e);
     FAULT("ingest.group.after");
-    return rc < 0 ? rc : settle(in, n, e);
+    settle(in, n); /* a part of it may be, also when the rest failed */
+    return rc;
 }
 
 static int flush(struct ingest *in, struct err *e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The conformance checker: each problem is named once, with its line and section. */
 #include "base/own.h"
+#include "base/stop.h"
 #include "capture/ingest_check.h"
 #include "mgccomp/record.h"
 
@@ -135,6 +136,42 @@ static void chains_are_followed(void **state)
     said(f, "-:5: sequence is 2 where 6 is due (2)");
 }
 
+static void a_chain_begins_with_zeros(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t other[SHA256_SIZE] = {1};
+    chain(f, "a", 1, other);
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "-:1: the first record of a stream has a previous of zeros (2)");
+}
+
+/* Many enough that some share a place in the table. */
+static void many_ids_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    char id[20];
+    for (int i = 0; i < 8000; i++) {
+        (void)snprintf(id, sizeof id, "id %d", i);
+        line(f, id, "");
+    }
+    line(f, "id 4000", "");
+    line(f, "id 5000", ",\"odd\":1");
+    assert_int_equal(check(f), APP_FAILED);
+    said(f, "-:8002: id \"id 5000\" was there before, with other content");
+    said(f, "8002 records: 1 do not conform");
+    said(f, "1 came again with the same content");
+}
+
+/* The last one: a program that is to stop stays so. */
+static void a_stop_ends_it(void **state)
+{
+    struct fixture *f = *state;
+    line(f, "a", "");
+    stop_request();
+    assert_int_equal(check(f), APP_FAILED);
+    assert_string_equal(f->out, "");
+}
+
 static void no_room_for_what_ingest_adds(void **state)
 {
     struct fixture *f = *state;
@@ -188,9 +225,15 @@ static void a_file_and_the_input_are_counted_together(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(what_conforms_passes), CASE(each_problem_has_line_and_section),
-        CASE(chains_are_followed),  CASE(no_room_for_what_ingest_adds),
-        CASE(a_file_must_be_named), CASE(a_file_and_the_input_are_counted_together),
+        CASE(what_conforms_passes),
+        CASE(each_problem_has_line_and_section),
+        CASE(chains_are_followed),
+        CASE(no_room_for_what_ingest_adds),
+        CASE(a_file_must_be_named),
+        CASE(a_file_and_the_input_are_counted_together),
+        CASE(a_chain_begins_with_zeros),
+        CASE(many_ids_are_told_apart),
+        CASE(a_stop_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* Ingest over a real writer and a store in a scratch folder. */
 #include "base/file.h"
 #include "base/own.h"
+#include "base/stop.h"
 #include "capture/ingest.h"
 #include "mgccomp/record_totals.h"
 #include "tests/expect.h"
@@ -11,8 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { TAKEN = 256 }; /* what the writer takes of a group at once */
+
 struct fixture {
     char dir[64], url[128];
+    int stored; /* so far, in the writer's thread */
+    bool break_in_between;
     struct writer *w;
     struct app_io io;
     const struct sign_key *key;
@@ -21,13 +26,30 @@ struct fixture {
     struct err e;
 };
 
+static void do_sql(const struct fixture *f, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    struct err e = {0};
+    ok(db_open(&db, f->url, 0, &e), &e);
+    ok(db_script(db, sql, &e), &e);
+}
+
+static void on_stored(void *arg, struct slice subject, const struct store_result *r)
+{
+    struct fixture *f = arg;
+    (void)subject;
+    (void)r;
+    if (++f->stored == TAKEN && f->break_in_between)
+        do_sql(f, "ALTER TABLE record RENAME TO aside");
+}
+
 static int set_up(void **state)
 {
     static struct fixture f;
     f = (struct fixture){.dir = "/tmp/hf-ingest.XXXXXX"};
     assert_non_null(mkdtemp(f.dir));
     (void)snprintf(f.url, sizeof f.url, "sqlite:%s/chat.db", f.dir);
-    const struct writer_options o = {.url = f.url};
+    const struct writer_options o = {.url = f.url, .stored = on_stored, .stored_arg = &f};
     ok(writer_start(&f.w, &o, &f.e), &f.e);
     f.io.out = open_memstream(&f.out, &f.out_n);
     f.io.err = open_memstream(&f.err, &f.err_n);
@@ -104,6 +126,24 @@ static void lines_are_stored_once(void **state)
     assert_said(f->out, "x.ndjson: 1501 lines: 0 stored, 1501 known already, 0 bad");
 }
 
+/* What was stored before it broke counts, and is known the next time. */
+static void a_store_that_breaks_within_a_group(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 4 << 20);
+    for (int i = 0; i < 400; i++) {
+        put(&b, i, "");
+        buf_char(&b, '\n');
+    }
+    f->break_in_between = true;
+    assert_int_not_equal(ingest(f, buf_view(&b)), APP_OK);
+    assert_said(f->out, "400 lines: 256 stored, 0 known already, 0 bad");
+    do_sql(f, "ALTER TABLE aside RENAME TO record");
+    assert_int_equal(ingest(f, buf_view(&b)), APP_OK);
+    assert_said(f->out, "400 lines: 144 stored, 256 known already, 0 bad");
+}
+
 static int gather(void *arg, const struct store_row *row, struct err *e)
 {
     struct buf *b = arg;
@@ -142,7 +182,7 @@ static void bad_lines_are_named_and_the_rest_goes_on(void **state)
     buf_char(&b, '\n');
     put(&b, 3, ",\"source\":\"urn:other\"");
     buf_text(&b, "\r\n{\"specversion\":\"1.0\"}\n");
-    for (int i = 0; i < RECORD_MAX_BYTES + 10; i++)
+    for (int i = 0; i < RECORD_MAX_BYTES + 200000; i++)
         buf_char(&b, 'x');
     buf_char(&b, '\n');
     put(&b, 4, "");
@@ -344,11 +384,28 @@ static void an_input_that_can_not_be_read(void **state)
     assert_said(f->err, "read -");
 }
 
+/* The last one: a program that is to stop stays so. */
+static void a_stop_ends_it_between_two_lines(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 4 << 20);
+    for (int i = 0; i < 1500; i++) { /* more than is read at once */
+        put(&b, i, "");
+        buf_char(&b, '\n');
+    }
+    stop_request();
+    assert_int_equal(ingest(f, buf_view(&b)), APP_FAILED);
+    assert_said(f->err, "x.ndjson: stopped behind line ");
+    assert_null(strstr(f->out, " 1500 lines"));
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(lines_are_stored_once),
+        CASE(a_store_that_breaks_within_a_group),
         CASE(the_producers_bytes_stay),
         CASE(bad_lines_are_named_and_the_rest_goes_on),
         CASE(one_id_with_two_contents_is_bad),
@@ -359,6 +416,7 @@ int main(void)
         CASE(one_input_of_a_free_source),
         CASE(a_full_disk_is_waited_for),
         CASE(an_input_that_can_not_be_read),
+        CASE(a_stop_ends_it_between_two_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
