@@ -61,24 +61,26 @@ static const char *differs(const struct row *r, const struct record *rec)
     return NULL;
 }
 
-static void check_row(struct check *c, const struct row *r)
+static int check_row(struct check *c, const struct row *r, struct err *e)
 {
     char where[1200];
     uint8_t hash[SHA256_SIZE];
     struct record rec;
     const char *text = NULL;
+    int rc = 0;
     where_of(r, where);
     sha256(r->raw.p ? r->raw.p : "", r->raw.n, hash);
     if (r->hash.n != sizeof hash || memcmp(hash, r->hash.p, sizeof hash) != 0)
         text = "its bytes do not have its hash";
     else if (r->flags & STAGING_UNREADABLE)
         text = NULL; /* the note says why, and the database may have been the reason */
-    else if (record_decode(c->doc, r->raw, &rec, NULL) < 0)
-        text = "it can't be read, and is not marked so";
+    else if ((rc = record_decode(c->doc, r->raw, &rec, e)) == ERR_RETRY)
+        return rc; /* for want of memory */
     else
-        text = differs(r, &rec);
+        text = rc < 0 ? "it can't be read, and is not marked so" : differs(r, &rec);
     if (text)
         check_found(c, where, "%s", text);
+    return 0;
 }
 
 #define COLUMNS                                                                                    \
@@ -100,7 +102,9 @@ static int page(struct check *c, const char *sql, struct place *at, size_t *n, s
     for (; rc == 1; rc = db_rows_next(r, e)) {
         struct row row;
         row_of(r, &row);
-        check_row(c, &row);
+        rc = check_row(c, &row, e);
+        if (rc < 0)
+            return rc;
         *at = row.at;
         ++*n;
         c->records++;

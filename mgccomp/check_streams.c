@@ -161,8 +161,8 @@ static int pass(struct stream_check *s, const struct link *l, struct err *e)
     return rc;
 }
 
-/* A fork or a repeat is beside the chain, what is far ahead is above it. */
-static bool link_of(struct stream_check *s, const struct db_rows *r, struct link *l)
+/* 1: the row is a link. A fork or a repeat is beside the chain, what is far ahead is above it. */
+static int link_of(struct stream_check *s, const struct db_rows *r, struct link *l, struct err *e)
 {
     struct record rec;
     s->part = db_rows_int(r, 1);
@@ -170,12 +170,13 @@ static bool link_of(struct stream_check *s, const struct db_rows *r, struct link
     l->sequence = db_rows_int(r, 0);
     if (db_rows_int(r, 3) & (STAGING_FORK | STAGING_REPEAT) || l->sequence > s->head ||
         db_rows_slice(r, 4).n != SHA256_SIZE)
-        return false;
+        return 0;
     memcpy(l->hash, db_rows_slice(r, 4).p, SHA256_SIZE);
-    l->readable = record_decode(s->c->doc, db_rows_slice(r, 5), &rec, NULL) == 0;
+    int rc = record_decode(s->c->doc, db_rows_slice(r, 5), &rec, e);
+    l->readable = rc == 0;
     if (l->readable)
         memcpy(l->previous, rec.previous, SHA256_SIZE);
-    return true;
+    return rc == ERR_RETRY ? rc : 1; /* for want of memory nothing is known of it */
 }
 
 #define ROWS_OF(table)                                                                             \
@@ -196,7 +197,10 @@ static int read_links(struct stream_check *s, int64_t from, struct link *links, 
     if (rc == 0)
         rc = db_rows_next(r, e);
     for (; rc == 1; rc = db_rows_next(r, e)) {
-        *n += link_of(s, r, &links[*n]);
+        int link = link_of(s, r, &links[*n], e);
+        if (link < 0)
+            return link;
+        *n += (size_t)link;
         *last = db_rows_int(r, 0);
         ++*rows;
     }

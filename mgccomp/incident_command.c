@@ -55,14 +55,17 @@ static void put_said(struct buf *b, const char *key, const struct incident *i,
     buf_init(&text, PAGE_BYTES);
     say(&text, i);
     json_put_string(b, key, buf_view(&text));
+    b->failed |= text.failed;
 }
 
-static void put_name(struct buf *b, const struct incident *i)
+enum { NAME_SIZE = 48 };
+
+static const char *name_of(const struct incident *i, char name[NAME_SIZE])
 {
     if (i->elsewhere)
-        buf_text(b, i->elsewhere);
-    else
-        buf_format(b, "%" PRId64, i->id);
+        return i->elsewhere;
+    (void)snprintf(name, NAME_SIZE, "%" PRId64, i->id);
+    return name;
 }
 
 static void as_json(struct buf *b, const struct incident *i)
@@ -102,16 +105,15 @@ static void as_json(struct buf *b, const struct incident *i)
 
 static void as_line(struct buf *b, const struct incident *i)
 {
-    OWN(own_buf) struct buf name;
-    buf_init(&name, 64);
-    put_name(&name, i);
-    buf_format(b, "%5.*s  %-11s ", SLICE_ARG(buf_view(&name)), i->kind);
+    char space[NAME_SIZE];
+    const char *name = name_of(i, space);
+    buf_format(b, "%5s  %-11s ", name, i->kind);
     incident_put_place(b, i);
     buf_text(b, "  since ");
     incident_put_time(b, i->opened_us);
     buf_text(b, "  ");
     put_state_now(b, i);
-    buf_format(b, "  holdfast incident show %.*s\n", SLICE_ARG(buf_view(&name)));
+    buf_format(b, "  holdfast incident show %s\n", name);
 }
 
 static int print(struct app_io *io, struct buf *b, struct err *e)
@@ -206,9 +208,9 @@ static void as_acceptance(struct buf *b, const struct incident *i)
 
 static void as_page(struct buf *b, const struct incident *i)
 {
-    buf_text(b, "incident ");
-    put_name(b, i);
-    buf_format(b, ": %s, %s\n  where    ", i->kind, i->closed_us ? "closed" : "open");
+    char space[NAME_SIZE];
+    buf_format(b, "incident %s: %s, %s\n  where    ", name_of(i, space), i->kind,
+               i->closed_us ? "closed" : "open");
     incident_put_place(b, i);
     if (i->source.p)
         buf_format(b, "\n  source   %.*s", SLICE_ARG(i->source));
@@ -235,10 +237,8 @@ static int show_one(void *arg, const struct incident *i, struct err *e)
 {
     struct listing *l = arg;
     OWN(own_buf) struct buf b = {0};
-    OWN(own_buf) struct buf name;
-    buf_init(&name, 64);
-    put_name(&name, i);
-    if (!slice_is(buf_view(&name), l->wanted))
+    char space[NAME_SIZE];
+    if (strcmp(name_of(i, space), l->wanted) != 0)
         return 0;
     buf_init(&b, PAGE_BYTES);
     if (l->json)

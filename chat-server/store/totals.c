@@ -153,7 +153,7 @@ static int add_stream(void *arg, const struct store_stream *s, struct err *e)
                                .subject = s->subject};
     memcpy(line.hash, s->hash, sizeof line.hash);
     totals_put_line(&t->lines, &line);
-    if (!grow(&t->part, t->part_n, &t->part_room))
+    if (t->lines.failed || !grow(&t->part, t->part_n, &t->part_room))
         return err_memory(e, "control totals");
     t->part[t->part_n++] = (struct told){s->id, s->sequence};
     return 0;

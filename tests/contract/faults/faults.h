@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Faults on purpose, at the n-th thing that may fail. The program is linked with --wrap for
- * db_open, malloc, calloc and realloc; the databases beneath are real, and what is refused here is
- * rolled back there.
+ * db_open, malloc, calloc and realloc, and for FAULT_MACHINE pthread_create, fork and eventfd; the
+ * databases beneath are real, and what is refused here is rolled back there.
  */
 #ifndef TESTS_CONTRACT_FAULTS_FAULTS_H
 #define TESTS_CONTRACT_FAULTS_FAULTS_H
@@ -16,10 +16,11 @@ enum fault_kind {
     FAULT_LINK,      /* the connection breaks there */
     FAULT_ANSWER,    /* the connection breaks after a commit, before its answer */
     FAULT_MEMORY,    /* an allocation fails */
+    FAULT_MACHINE,   /* a thread, a process or an event descriptor is refused */
     FAULT_KINDS
 };
 
-/* The n-th one from now on fails, n = 0, 1, ...; once. */
+/* The n-th one from now on of the calling thread fails, n = 0, 1, ...; once. */
 void faults_arm(enum fault_kind kind, long n);
 /* Ends that. True: it came to that. */
 bool faults_met(void);
@@ -36,7 +37,7 @@ struct faults_step {
     const char *name;
     int (*run)(void *arg);
     int again;                /* 0: nothing but success */
-    bool spares;              /* may return 0 although something failed within */
+    bool spares;              /* may return 0 although something failed within, and be run again */
     void (*ready)(void *arg); /* before each try, with nothing failing; may be NULL */
 };
 void faults_sweep(enum fault_kind kind, const struct faults_step *s, void *arg);

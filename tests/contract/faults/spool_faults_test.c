@@ -8,12 +8,12 @@
 #include "mgccomp/lease.h"
 #include "tests/contract/faults/faults.h"
 #include "tests/contract/feed.h"
+#include "tests/contract/spool_made.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -110,15 +110,6 @@ static int write_spool(void *arg)
     return buf_ok(&b->spool, "a spool", &b->e);
 }
 
-static int file_of(const char *bytes, size_t n)
-{
-    int fd = memfd_create("spool", MFD_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, n), (ssize_t)n);
-    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    return fd;
-}
-
 /* Reads all of it, twice; *n gets the number of records. */
 static int read_through(const char *bytes, size_t size, uint64_t *n, struct err *e)
 {
@@ -126,7 +117,8 @@ static int read_through(const char *bytes, size_t size, uint64_t *n, struct err 
     const struct mgc_record *r = NULL;
     struct spool_totals t;
     uint32_t facts = 0;
-    int rc = spool_open(&s, file_of(bytes, size), bench.batch.digest, false, e);
+    int rc =
+        spool_open(&s, spool_made_file((struct slice){bytes, size}), bench.batch.digest, false, e);
     if (rc < 0)
         return rc;
     spool_totals(s, &t);
@@ -137,6 +129,8 @@ static int read_through(const char *bytes, size_t size, uint64_t *n, struct err 
             assert_true(r->raw.p && (!r->room || r->room->uri.p));
             ++*n;
         }
+        if (rc == 0)
+            rc = spool_next(s, &r, e); /* the end once more */
         if (rc == 0)
             rc = spool_rewind(s, e);
     }
@@ -192,6 +186,92 @@ static int read_answer(void *arg)
                : err_memory(&b->e, "a test");
 }
 
+/* Texts so large that each takes memory of its own. */
+enum { LARGE = (1 << 20) + 1 };
+
+static struct {
+    struct buf spool, record, task;
+    uint8_t digest[SHA256_SIZE], record_digest[SHA256_SIZE];
+} large;
+
+static void make_large(void)
+{
+    OWN(own_buf) struct buf text;
+    OWN(own_buf) struct buf json;
+    OWN(own_buf) struct buf facts;
+    struct wire_task task = {.what = WIRE_CHECK, .option_count = 1};
+    char *letters = malloc(LARGE);
+    assert_non_null(letters);
+    memset(letters, 'x', LARGE);
+    buf_init(&text, 2 * LARGE);
+    buf_init(&json, 16 * LARGE);
+    buf_init(&facts, 4 * LARGE);
+    buf_add(&text, letters, LARGE);
+    buf_char(&text, '\0');
+    buf_format(&json,
+               "{\"rooms\":[{\"epoch\":1,\"records\":0,\"source\":\"s\",\"subject\":\"r\","
+               "\"name\":\"%s\"}],\"rosters\":[[0,\"sip:a\",\"%s\",1]]}",
+               text.p, text.p);
+    buf_format(&facts, "[[0,0,[[\"path\",\"%s\"]]]]", text.p);
+    spool_made(&large.spool, large.digest, &SLICE("one"), 1, json.p, facts.p);
+    spool_made(&large.record, large.record_digest, &(struct slice){letters, LARGE}, 1,
+               "{\"rooms\":[],\"rosters\":[]}", "[]");
+    task.options[0] =
+        (struct wire_option){.name = SLICE("password"), .text = {letters, LARGE}, .set = true};
+    buf_init(&large.task, 4 * LARGE);
+    wire_task_write(&large.task, &task);
+    assert_false(json.failed || facts.failed || large.task.failed);
+    free(letters);
+}
+
+static int read_one(const struct buf *bytes, const uint8_t *digest, struct slice *fact,
+                    struct err *e)
+{
+    OWN(own_spool) struct spool *s = NULL;
+    const struct mgc_record *r = NULL;
+    uint32_t facts = 0;
+    int rc = spool_open(&s, spool_made_file(buf_view(bytes)), digest, false, e);
+    if (rc == 0)
+        rc = spool_next(s, &r, e);
+    if (rc < 0)
+        return rc;
+    const struct mgc_fact *first = spool_facts(s, &facts);
+    fact->n = facts ? first->value.n : 0;
+    return spool_next(s, &r, e);
+}
+
+static int read_large(void *arg)
+{
+    struct bench *b = arg;
+    struct slice fact;
+    int rc = read_one(&large.spool, large.digest, &fact, &b->e);
+    if (rc == 0)
+        assert_int_equal(fact.n, LARGE);
+    return rc;
+}
+
+static int read_large_record(void *arg)
+{
+    struct bench *b = arg;
+    struct slice fact;
+    return read_one(&large.record, large.record_digest, &fact, &b->e);
+}
+
+static int read_large_task(void *arg)
+{
+    static struct wire_task task;
+    struct bench *b = arg;
+    OWN(own_json_doc) struct json_doc *doc = json_doc_new();
+    struct arena arena;
+    arena_init(&arena, 0);
+    int rc = doc ? wire_task_read(doc, buf_view(&large.task), &arena, &task, &b->e)
+                 : err_memory(&b->e, "a test");
+    if (rc == 0)
+        assert_int_equal(task.options[0].text.n, LARGE);
+    arena_done(&arena);
+    return rc;
+}
+
 #define OPTION(more)                                                                               \
     "{\"type\":1,\"min\":0,\"max\":9,\"required\":false,\"name\":\"n\",\"fallback\":\"f\"" more "}"
 #define DESCRIBED(more)                                                                            \
@@ -221,10 +301,15 @@ static int read_module(void *arg)
 
 static void what_fails_is_told(void **state)
 {
-    const struct faults_step steps[] = {
-        {.name = "write_spool", .run = write_spool}, {.name = "read_spool", .run = read_spool},
-        {.name = "write_task", .run = write_task},   {.name = "read_task", .run = read_task},
-        {.name = "read_answer", .run = read_answer}, {.name = "read_module", .run = read_module}};
+    const struct faults_step steps[] = {{.name = "write_spool", .run = write_spool},
+                                        {.name = "read_spool", .run = read_spool},
+                                        {.name = "write_task", .run = write_task},
+                                        {.name = "read_task", .run = read_task},
+                                        {.name = "read_answer", .run = read_answer},
+                                        {.name = "read_module", .run = read_module},
+                                        {.name = "read_large", .run = read_large},
+                                        {.name = "read_large_record", .run = read_large_record},
+                                        {.name = "read_large_task", .run = read_large_task}};
     (void)state;
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         if (i == 0)
@@ -351,6 +436,65 @@ static void another_batch_than_was_frozen_is_refused(void **state)
     assert_int_equal(fd, -1);
 }
 
+/* Behind what was cut in the meantime nothing is read. */
+static void a_file_that_gets_shorter_is_malformed(void **state)
+{
+    static const char bytes[40000];
+    const struct slice raws[] = {{bytes, sizeof bytes}, {bytes, sizeof bytes}};
+    OWN(own_buf) struct buf b;
+    OWN(own_spool) struct spool *s = NULL;
+    uint8_t digest[SHA256_SIZE];
+    const struct mgc_record *r = NULL;
+    (void)state;
+    spool_made(&b, digest, raws, 2, "{\"rooms\":[],\"rosters\":[]}", "[]");
+    int fd = spool_made_file(buf_view(&b));
+    OWN(own_fd) int other = dup(fd);
+    ok(spool_open(&s, fd, digest, false, &bench.e), &bench.e);
+    assert_int_equal(ftruncate(other, SPOOL_RECORD + (off_t)sizeof bytes + 10), 0);
+    assert_int_equal(spool_next(s, &r, &bench.e), 1);
+    assert_int_equal(spool_next(s, &r, &bench.e), ERR_FAULT);
+    assert_non_null(strstr(bench.e.text, "ends too early"));
+}
+
+/* The device that is always full, in the place of the spool's file. */
+static void a_full_disk_is_told(void **state)
+{
+    struct batch_spool spool;
+    static const uint8_t hash[SHA256_SIZE];
+    struct ledger_record record = {.raw = SLICE("x"), .hash = hash};
+    struct ledger_batch batch = {.id = "b", .records = 1, .bytes = 1};
+    OWN(own_fd) int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    int fd = -1;
+    (void)state;
+    assert_true(full >= 0);
+    batch_spool_init(&spool, scratch, "a");
+    ok(batch_spool_record(&spool, &record, &bench.e), &bench.e);
+    assert_int_equal(dup2(full, spool.fd), spool.fd);
+    assert_int_equal(batch_spool_whole(&spool, &batch, &bench.e), ERR_RETRY);
+    assert_string_equal(spool.id, "");
+    batch_spool_done(&spool);
+    ok(batch_spool_record(&spool, &record, &bench.e), &bench.e);
+    ok(batch_spool_whole(&spool, &batch, &bench.e), &bench.e);
+    assert_int_equal(dup2(full, spool.fd), spool.fd);
+    assert_int_equal(batch_spool_open(&spool, bench.reader, &batch, &fd, &bench.e), ERR_RETRY);
+    assert_int_equal(fd, -1);
+}
+
+static void more_or_larger_records_than_there_can_be(void **state)
+{
+    struct batch_spool spool;
+    static const uint8_t hash[SHA256_SIZE];
+    struct ledger_record record = {.raw = {"", SPOOL_MAX_RAW + 1}, .hash = hash};
+    struct ledger_batch two = {.id = "b", .records = 2, .bytes = 2};
+    (void)state;
+    batch_spool_init(&spool, scratch, "a");
+    assert_int_equal(batch_spool_record(&spool, &record, &bench.e), ERR_FAULT);
+    record.raw = SLICE("x");
+    ok(batch_spool_record(&spool, &record, &bench.e), &bench.e);
+    assert_int_equal(batch_spool_whole(&spool, &two, &bench.e), ERR_FAULT);
+    batch_spool_done(&spool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +505,9 @@ int main(void)
         cmocka_unit_test(descriptions_are_read_strictly),
         cmocka_unit_test(tasks_are_read_strictly),
         cmocka_unit_test(another_batch_than_was_frozen_is_refused),
+        cmocka_unit_test(a_file_that_gets_shorter_is_malformed),
+        cmocka_unit_test(a_full_disk_is_told),
+        cmocka_unit_test(more_or_larger_records_than_there_can_be),
     };
     scratch = getenv("HOLDFAST_TEST_SCRATCH");
     if (!scratch) {
@@ -368,10 +515,14 @@ int main(void)
         return 2;
     }
     freeze_a_batch(&bench);
+    make_large();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     db_close(bench.reader);
     staging_close(bench.st);
     buf_done(&bench.spool);
     buf_done(&bench.task);
+    buf_done(&large.spool);
+    buf_done(&large.record);
+    buf_done(&large.task);
     return failed;
 }
