@@ -30,7 +30,7 @@ if(HOLDFAST_COVERAGE)
   add_library(hf_counts STATIC ${CMAKE_SOURCE_DIR}/tests/parts/counts.c)
   target_compile_options(hf_warnings INTERFACE --coverage -fprofile-update=atomic)
   target_link_options(hf_warnings INTERFACE
-    --coverage -Wl,--wrap=_exit -Wl,--wrap=execve -Wl,--wrap=wire_end_write)
+    --coverage -Wl,--wrap=_exit -Wl,--wrap=execve -Wl,--wrap=kill -Wl,--wrap=wire_end_write)
   target_link_libraries(hf_warnings INTERFACE hf_counts)
 endif()
 target_link_libraries(hf_warnings INTERFACE Threads::Threads)

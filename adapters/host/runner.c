@@ -58,8 +58,6 @@ static void clear_scratch(struct runner *r)
 void runner_free(struct runner *r)
 {
     char why[80];
-    if (!r)
-        return;
     child_kill(&r->child);
     (void)child_wait(&r->child, 2000, why);
     clear_scratch(r);
@@ -166,7 +164,7 @@ static int find_work(struct runner *r, struct runner_context *c, struct err *e)
 static bool allowed(const struct runner *r, const struct runner_context *c, int64_t *wait_ms)
 {
     int64_t pause = r->next_ms - clock_mono_ms();
-    if (c->stopping || !r->present || strcmp(r->row.state, "active") != 0)
+    if (c->stopping || strcmp(r->row.state, "active") != 0)
         return false;
     if (pause > 0 && pause < *wait_ms)
         *wait_ms = pause;

@@ -192,8 +192,6 @@ int runner_ended(struct runner *r, struct runner_context *c, enum runner_state w
     struct verdicts verdicts = {0};
     FAULT("worker.ended");
     r->progress = false;
-    if (!r->present)
-        return 0; /* retired meanwhile */
     if (was == RUNNER_DELIVERING) {
         int rc = ledger_settlements(c->reader, &r->batch, add_verdict, &verdicts, e);
         if (rc < 0)

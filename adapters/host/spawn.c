@@ -160,19 +160,18 @@ int child_send(struct child *c, struct slice message, struct err *e)
     return rc == 0 ? child_flush(c, e) : rc;
 }
 
+static bool later(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
 int child_flush(struct child *c, struct err *e)
 {
     while (c->out.n) {
         ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n > 0) {
-            buf_drop_front(&c->out, (size_t)n);
-            continue;
-        }
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return 0;
-        return err_errno(e, ERR_RETRY, "send to a worker");
+        if (n < 0)
+            return later(errno) ? 0 : err_errno(e, ERR_RETRY, "send to a worker");
+        buf_drop_front(&c->out, (size_t)n);
     }
     return 0;
 }
@@ -190,23 +189,16 @@ static int64_t whole_message(const struct buf *in)
 
 static int fill(struct child *c, struct err *e)
 {
-    for (;;) {
-        size_t want = c->in.max - c->in.n < 16384 ? c->in.max - c->in.n : 16384;
-        char *room = buf_reserve(&c->in, want);
-        if (!room)
-            return buf_ok(&c->in, "messages of a worker", e);
-        ssize_t n = recv(c->fd, room, want, MSG_DONTWAIT);
-        if (n > 0) {
-            buf_commit(&c->in, (size_t)n);
-            return 0;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return 0;
+    size_t want = c->in.max - c->in.n < 16384 ? c->in.max - c->in.n : 16384;
+    char *room = buf_reserve(&c->in, want);
+    if (!room)
+        return buf_ok(&c->in, "messages of a worker", e);
+    ssize_t n = recv(c->fd, room, want, MSG_DONTWAIT);
+    if (n > 0)
+        buf_commit(&c->in, (size_t)n);
+    else if (n == 0 || !later(errno))
         c->ended = true; /* closed, or reset by its death */
-        return 0;
-    }
+    return 0;
 }
 
 int child_receive(struct child *c, struct slice *message, struct err *e)
@@ -236,8 +228,9 @@ int child_receive(struct child *c, struct slice *message, struct err *e)
 void child_cancel(struct child *c)
 {
     const uint64_t one = 1;
-    if (c->cancel_fd >= 0 && write(c->cancel_fd, &one, sizeof one) < 0)
-        return; /* full: it is readable already */
+    /* What it can't take is full, and so readable already. */
+    ssize_t n = c->cancel_fd >= 0 ? write(c->cancel_fd, &one, sizeof one) : 0;
+    (void)n;
 }
 
 void child_kill(struct child *c)

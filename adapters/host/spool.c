@@ -43,15 +43,12 @@ void spool_close(struct spool *s)
     free(s);
 }
 
-/* 1: a record's head; 0: the end of the file. */
 static int read_head(struct spool *s, struct spool_record_head *h, struct err *e)
 {
     uint8_t p[SPOOL_RECORD];
-    size_t n = fread(p, 1, sizeof p, s->f);
-    if (n == 0 && feof(s->f))
-        return 0;
-    if (n != sizeof p)
-        return spool_malformed("a record is cut off", e);
+    int rc = spool_read(s, p, sizeof p, e);
+    if (rc < 0)
+        return rc;
     *h = (struct spool_record_head){.room = (uint32_t)spool_number(p, 4),
                                     .flags = (uint32_t)spool_number(p + 4, 4),
                                     .sequence = (int64_t)spool_number(p + 8, 8),
@@ -65,7 +62,7 @@ static int read_head(struct spool *s, struct spool_record_head *h, struct err *e
     if (h->note_n > SPOOL_MAX_NOTE || h->raw_n > SPOOL_MAX_RAW ||
         (h->room != SPOOL_NO_ROOM && h->room >= s->room_count))
         return spool_malformed("a record's head", e);
-    return 1;
+    return 0;
 }
 
 /* note and raw of the record whose head was read, into s->raw. */
@@ -99,12 +96,10 @@ static int seek_head(struct spool *s, struct err *e)
     if (fseeko(s->f, -(off_t)sizeof place, SEEK_END) < 0)
         return spool_malformed("it is none", e);
     int rc = spool_read(s, place, sizeof place, e);
-    if (rc < 0)
-        return rc;
-    uint64_t at = spool_number(place, sizeof place);
-    if (at > (uint64_t)INT64_MAX || fseeko(s->f, (off_t)at, SEEK_SET) < 0)
-        return spool_malformed("its end", e);
-    return 0;
+    uint64_t at = rc == 0 ? spool_number(place, sizeof place) : 0;
+    if (rc == 0 && (at > (uint64_t)INT64_MAX || fseeko(s->f, (off_t)at, SEEK_SET) < 0))
+        rc = spool_malformed("its end", e);
+    return rc;
 }
 
 static int read_all(struct spool *s, struct json_doc *d, struct err *e)
@@ -186,23 +181,19 @@ int spool_rewind(struct spool *s, struct err *e)
     sha256_end(s->sum, unused);
     s->index = 0;
     s->passed = false;
-    if (fseeko(s->f, 0, SEEK_SET) < 0)
-        return err_errno(e, ERR_RETRY, "rewind the spool");
-    return 0;
+    return fseeko(s->f, 0, SEEK_SET) < 0 ? err_errno(e, ERR_RETRY, "rewind the spool") : 0;
 }
 
-/* The chat ids of a read's ranges: from the first one's start to the last one's end. */
+/* The chat ids of a read's ranges, which record_decode has checked: from the first one's start to
+ * the last one's end. */
 static void read_shown(const struct json *data, struct mgc_record *out)
 {
     const struct json *ranges = json_get(data, "ranges");
-    if (!ranges || ranges->type != JSON_ARRAY)
-        return;
-    for (const struct json *r = ranges->child; r; r = r->next) {
+    for (const struct json *r = ranges ? ranges->child : NULL; r; r = r->next) {
         int64_t first = 0;
         int64_t last = 0;
-        if (r->type != JSON_ARRAY || r->count != 2 || !text_i64(r->child->text, &first) ||
-            !text_i64(r->child->next->text, &last))
-            continue;
+        (void)text_i64(r->child->text, &first);
+        (void)text_i64(r->child->next->text, &last);
         if (out->read_first == 0 || first < out->read_first)
             out->read_first = first;
         if (last > out->read_last)
@@ -227,14 +218,13 @@ static int fill_decoded(struct spool *s, struct err *e)
     if (rc == ERR_RETRY)
         return err_set(e, rc, "%s", why.text);
     /* Captured as readable, yet it is not for us: nothing but its bytes can be relied on. */
+    if (rc < 0 ? !spool_put(&s->record_arena, slice_of(why.text), &out->note)
+               : !put_texts(&s->record_arena, &r, out))
+        return err_memory(e, "a record of a batch");
     if (rc < 0) {
         out->flags |= MGC_RECORD_UNREADABLE;
-        return spool_put(&s->record_arena, slice_of(why.text), &out->note)
-                   ? 0
-                   : err_memory(e, "a record of a batch");
+        return 0;
     }
-    if (!put_texts(&s->record_arena, &r, out))
-        return err_memory(e, "a record of a batch");
     out->kind = r.kind;
     out->time_us = r.time_us;
     out->chat_id = r.chat_id;
@@ -292,8 +282,6 @@ int spool_next(struct spool *s, const struct mgc_record **out, struct err *e)
         return end_of_pass(s, e);
     int rc = read_head(s, &s->head, e);
     if (rc == 0)
-        rc = spool_malformed("records vanished", e);
-    if (rc == 1)
         rc = read_body(s, e);
     if (rc == 0)
         rc = fill(s, e);

@@ -294,9 +294,9 @@ int worker_main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     worker_end_watch();
     limit_resources();
-    if (!setlocale(LC_CTYPE, "C.UTF-8"))
-        return MISUSED;
     g.doc = json_doc_new();
+    if (!g.doc || !setlocale(LC_CTYPE, "C.UTF-8"))
+        return MISUSED;
     arena_init(&g.arena, 0);
     buf_init(&g.out, CHILD_MAX_TASK);
     buf_init(&g.in, CHILD_MAX_TASK);
@@ -308,8 +308,6 @@ int worker_main(int argc, char **argv)
                                .rewind = host_rewind,
                                .settle = host_settle,
                                .open_attachment = host_open_attachment};
-    if (!g.doc)
-        return MISUSED;
     int32_t rc = work(&g, argv[1], &me);
     me.text[sizeof me.text - 1] = '\0';
     wire_end_write(&g.out, rc > 0 ? MGC_FAULT : rc, me.text);

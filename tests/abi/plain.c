@@ -159,11 +159,23 @@ static int misbehave_before(struct plain *p, const struct mgc_batch *b, int32_t 
         *rc = fail(e, MGC_CANCELLED, "cancelled");
         return 1;
     }
+    if (is_mode(p, "crash-cancelled")) {
+        struct pollfd c = {.fd = b->cancel_fd, .events = POLLIN};
+        (void)poll(&c, 1, -1);
+        abort();
+    }
     if (is_mode(p, "deaf")) {
         for (int fd = 3; fd < 20; fd++)
             close(fd);
         for (;;)
             (void)poll(NULL, 0, -1);
+    }
+    if (is_mode(p, "impostor")) { /* a verdict that is none, on the worker's own socket */
+        static const char text[] = "{\"kind\":0,\"rc\":-3,\"first\":0,\"last\":0,\"facts\":[]}";
+        const char head[4] = {0, 0, 0, sizeof text - 1};
+        if (write(3, head, 4) != 4 || write(3, text, sizeof text - 1) != sizeof text - 1)
+            abort();
+        return *rc = MGC_OK, 1;
     }
     if (is_mode(p, "garbage")) {
         memset(rubbish, 'x', sizeof rubbish);
@@ -173,7 +185,8 @@ static int misbehave_before(struct plain *p, const struct mgc_batch *b, int32_t 
     }
     if (is_mode(p, "lie"))
         return *rc = MGC_OK, 1;
-    if (is_mode(p, "retry"))
+    if (is_mode(p, "retry") ||
+        (b->attempt == 1 && (is_mode(p, "find-lies") || is_mode(p, "find-retry"))))
         return *rc = fail(e, MGC_RETRY, "451 not \xff now"), 1;
     if (is_mode(p, "config"))
         return *rc = fail(e, MGC_CONFIG, "the mailbox does not exist"), 1;
@@ -337,6 +350,10 @@ static int32_t on_find(void *instance, const struct mgc_batch *b, struct mgc_err
     if (is_mode(p, "outside") || is_mode(p, "silent-rejection") || is_mode(p, "later") ||
         is_mode(p, "same-again") || is_mode(p, "floods"))
         return MGC_NOT_FOUND;
+    if (is_mode(p, "find-retry"))
+        return fail(e, MGC_RETRY, "the archive sleeps");
+    if (is_mode(p, "find-lies")) /* nothing is there, and nothing was settled */
+        return MGC_OK;
     int32_t rc = compare(p, b, e);
     return rc == MGC_OK ? settle_all(p, b, e) : rc;
 }

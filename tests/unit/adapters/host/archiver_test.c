@@ -98,6 +98,7 @@ static const struct misdeed misdeeds[] = {
     {"retry", "451 not \xef\xbf\xbd now"},
     {"fault", "confused"},
     {"nonsense", ""},
+    {"impostor", "may not say now"},
     {"later", "greylisted"},
     {"outside", "no such records"},
     {"silent-rejection", "needs a text"},
@@ -360,20 +361,25 @@ static void stopping_lets_workers_go(void **state)
 {
     struct rig *r = *state;
     rig_conf(r, "[adapter a]\nmodule = plain\ndirectory = %/a\nmode = %/a.mode\n"
-                "[adapter b]\nmodule = plain\ndirectory = %/b\nmode = %/b.mode\n");
+                "[adapter b]\nmodule = plain\ndirectory = %/b\nmode = %/b.mode\n"
+                "[adapter c]\nmodule = plain\ndirectory = %/c\nmode = %/c.mode\n"
+                "[adapter idle]\nmodule = plain\ndirectory = %/idle\n");
     rig_mode(r, "a", "await-cancel");
     rig_mode(r, "b", "hang");
+    rig_mode(r, "c", "crash-cancelled");
     rig_posts(r, &r->room, 2);
     rig_start(r);
-    rig_await(r, "SELECT count(*) FROM batch WHERE attempts = 1", 2);
+    rig_await(r, "SELECT count(*) FROM batch WHERE attempts = 1", 4);
+    rig_await(r, "SELECT archived FROM instance WHERE name = 'idle'", 2);
     int64_t began = clock_mono_ms();
     rig_stop(r);
     assert_in_range(clock_mono_ms() - began, 6000, 12000);
     assert_int_equal(rig_number(r, "SELECT CAST(sum(failures) AS BIGINT) FROM instance"), 0);
     rig_mode(r, "a", "");
     rig_mode(r, "b", "");
+    rig_mode(r, "c", "");
     rig_start(r);
-    rig_await(r, "SELECT count(*) FROM instance WHERE archived = 2", 2);
+    rig_await(r, "SELECT count(*) FROM instance WHERE archived = 2", 4);
 }
 
 /* An archiver of its own process, killed at a random moment; its workers die with it. */

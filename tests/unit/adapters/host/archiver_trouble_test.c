@@ -201,6 +201,7 @@ static void commands_say_how_adapters_are(void **state)
     assert_int_equal(type(r, adapter_list_command, "a", "", out), APP_USAGE);
     assert_int_equal(type(r, adapter_list_command, "--some", "", out), APP_USAGE);
     assert_int_equal(type(r, adapter_resume_command, "", "", out), APP_USAGE);
+    assert_int_equal(type(r, adapter_pause_command, "--some", "", out), APP_USAGE);
     assert_int_equal(type(r, adapter_pause_command, "a", "--reason=\xff", out), APP_USAGE);
     said(out, "the reason is not UTF-8");
     char none[] = "none";

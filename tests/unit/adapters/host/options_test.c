@@ -46,6 +46,25 @@ static void modules_that_do_not_fit_are_refused(void **state)
     refused(r, "../plain", "no module's name");
 }
 
+static void names_that_are_too_long_are_refused(void **state)
+{
+    struct rig *r = *state;
+    struct adapter_options *o = NULL;
+    char name[200] = "";
+    char folder[PATH_MAX + 10] = "";
+    memset(name, 'm', sizeof name - 1);
+    memset(folder, 'f', sizeof folder - 1);
+    rig_conf(r, "[adapter x]\nmodule = plain\n");
+    assert_int_equal(
+        adapter_options_describe(&o, name, HOLDFAST_ABI_MODULES, "/proc/self/exe", &r->e),
+        ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "no module's name"));
+    assert_int_equal(adapter_options_load(&o, r->conf, "x", folder, "/proc/self/exe", &r->e),
+                     ERR_CONFIG);
+    assert_non_null(strstr(r->e.text, "too long a name"));
+    assert_null(o);
+}
+
 static void an_older_module_is_accepted(void **state)
 {
     struct rig *r = *state;
@@ -199,6 +218,8 @@ static void commands_add_list_and_retire(void **state)
 static char plain[] = "plain";
 static char plain_file[] = HOLDFAST_ABI_MODULES "/mgc_plain.so";
 static char missing[] = "no-such-module";
+static char older[] = "older";
+static char no_library[] = "/proc/self/status";
 
 static void a_module_is_described(void **state)
 {
@@ -213,6 +234,11 @@ static void a_module_is_described(void **state)
     assert_non_null(strstr(s.out, "#interval = 15m\n"));
     struct spoken again = SAY(r, "describe", plain_file);
     assert_string_equal(again.out, s.out);
+    s = SAY(r, "describe", older);
+    assert_non_null(strstr(s.out, "Read-back: none.\n"));
+    s = SAY(r, "describe", no_library);
+    assert_int_equal(s.rc, APP_USAGE);
+    assert_non_null(strstr(s.err, "load module: "));
     s = SAY(r, "describe", missing);
     assert_int_equal(s.rc, APP_USAGE);
     assert_non_null(strstr(s.err, "mgc_no-such-module.so"));
@@ -273,6 +299,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         CASE(&rig, modules_that_do_not_fit_are_refused),
+        CASE(&rig, names_that_are_too_long_are_refused),
         CASE(&rig, an_older_module_is_accepted),
         CASE(&rig, a_module_that_hangs_is_given_up),
         CASE(&rig, a_killed_worker_is_asked_again),
