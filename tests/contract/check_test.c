@@ -219,7 +219,7 @@ static void forgotten_hashes_are_no_hole(void **state)
     "DELETE FROM " table "; INSERT INTO " table " SELECT * FROM whole_" table ";"
 #define EACH_TABLE(x)                                                                              \
     x("record") x("stream") x("position") x("cursor") x("batch") x("batch_range") x("instance")    \
-        x("tally") x("presence")
+        x("tally") x("presence") x("incident")
 
 struct damage {
     const char *sql, *place, *says;
@@ -237,6 +237,16 @@ static void each_damage_is_found_with_its_place(void **state)
         {"UPDATE record SET sequence = 99 WHERE pos = 3", "room:one#99", "its number"},
         {"UPDATE record SET stream = 2 WHERE pos = 3", "room:two#4", "another room"},
         {"DELETE FROM record WHERE pos = 3", "room:one#4", "no incident misses them"},
+        {"UPDATE record SET sequence = 3 WHERE pos = 3", "room:one#3", "it is there twice"},
+        {"UPDATE record SET stream = NULL WHERE pos = 3", "partition 0 position 3",
+         "belongs to no room"},
+        {"UPDATE record SET flags = 2 WHERE pos = 3", "room:one#4", "whether it is provable"},
+        {"DELETE FROM record WHERE pos IN (1, 2, 3);"
+         "INSERT INTO incident (kind, object, stream, first, last, opened_us, detail)"
+         " VALUES ('gap', 'a test', 1, 3, 3, 1, 'a test')",
+         "room:one#2", "2 of the numbers to 4"},
+        {"UPDATE stream SET hash = substr(hash, 1, 5) WHERE id = 1", "room:one#6",
+         "the head's hash is none"},
         {"UPDATE stream SET hash = (SELECT hash FROM record WHERE pos = 1) WHERE id = 1",
          "room:one#6", "the head has another hash"},
         {"UPDATE stream SET sequence = 9 WHERE id = 1", "room:one#7", "no incident misses them"},
@@ -267,6 +277,29 @@ static void each_damage_is_found_with_its_place(void **state)
         damaged(f, all[i].place, all[i].says);
         change(f, EACH_TABLE(BRING_BACK));
     }
+}
+
+static void bytes_that_are_no_record_are_found(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, &f->room, 6);
+    if (f->postgres)
+        change(f, "UPDATE record SET raw = 'x', hash = sha256('x') WHERE pos = 3");
+    else
+        change(f, "UPDATE record SET raw = CAST('x' AS BLOB), hash = x'"
+                  "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881'"
+                  " WHERE pos = 3");
+    damaged(f, "room:one#4", "it can't be read, and is not marked so");
+}
+
+static void it_takes_no_words(void **state)
+{
+    struct fixture *f = *state;
+    char word[] = "everything";
+    char *argv[] = {word, NULL};
+    OWN(own_file) FILE *none = fopen("/dev/null", "w");
+    struct app_io io = {.out = none, .err = none};
+    assert_int_equal(staging_check_command(&io, f->st, 1, argv), APP_USAGE);
 }
 
 static void a_settlement_that_is_gone_is_found(void **state)
@@ -459,6 +492,7 @@ static void names_of_batches_are_read_back(void **state)
     CASE(f, a_records_way_is_whole_at_every_stage),                                                \
         CASE(f, what_is_kept_or_missing_by_an_incident_is_whole),                                  \
         CASE(f, forgotten_hashes_are_no_hole), CASE(f, each_damage_is_found_with_its_place),       \
+        CASE(f, bytes_that_are_no_record_are_found), CASE(f, it_takes_no_words),                   \
         CASE(f, a_settlement_that_is_gone_is_found), CASE(f, batches_that_overlap_are_found),      \
         CASE(f, findings_are_json_too), CASE(f, many_rows_are_read_in_pages),                      \
         CASE(f, what_an_archive_holds_is_in_no_batch), CASE(f, a_batch_enters_the_ledger_once),    \
