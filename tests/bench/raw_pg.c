@@ -115,12 +115,11 @@ static void move_position(struct bench_raw *r, const struct bench_batch *b)
 /* As capture does it: all in one statement. */
 static void move_heads(struct bench_raw *r, const struct bench_batch *b)
 {
-    static const char sql[] =
-        "UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
-        " captured = s.captured + u.added, last_us = u.now_us"
-        " FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u"
-        " (id, sequence, hash, added, now_us, was, was_hash)"
-        " WHERE s.id = u.id AND s.sequence = u.was AND s.hash = u.was_hash";
+    static const char sql[] = "UPDATE stream s SET sequence = u.sequence, hash = u.hash,"
+                              " captured = s.captured + u.added, last_us = u.now_us"
+                              " FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u"
+                              " (id, sequence, hash, added, now_us, was, was_hash)"
+                              " WHERE s.id = u.id AND s.sequence = u.was AND s.hash = u.was_hash";
     struct arguments a = {0};
     for (size_t i = 0; i < HEADS_ARGS; i++)
         array(&a, &r->arrays[i], i == 2 || i == 6 ? BYTEA_ARRAY : INT8_ARRAY);
