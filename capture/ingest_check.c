@@ -156,11 +156,12 @@ static int check_line(struct check *c, struct err *e)
     struct slice line = slice_trim(buf_view(&c->text));
     const char *section = "1";
     struct err why = {0};
+    int rc = buf_ok(&c->text, c->name, e);
     c->line++;
-    if (line.n == 0)
-        return 0;
+    if (rc < 0 || line.n == 0)
+        return rc;
     c->counts.lines++;
-    int rc = check_record(c, line, &section, &why);
+    rc = check_record(c, line, &section, &why);
     if (rc == 0)
         return 0;
     if (rc != ERR_REJECTED)
@@ -187,9 +188,7 @@ static int check_stream(struct check *c, FILE *in, struct err *e)
             buf_char(&c->text, (char)ch);
         }
     }
-    if (rc == 0 && ferror(in))
-        rc = err_errno(e, ERR_RETRY, "read %s", c->name);
-    return rc == 0 ? buf_ok(&c->text, c->name, e) : rc;
+    return rc == 0 && ferror(in) ? err_errno(e, ERR_RETRY, "read %s", c->name) : rc;
 }
 
 static int check_file(struct check *c, const char *path, struct err *e)

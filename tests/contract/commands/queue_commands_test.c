@@ -150,6 +150,36 @@ static void a_topic_is_well_or_not(void **state)
     assert_said(f->said.out, "mgccomp was filled from elsewhere/topic");
 }
 
+static void what_was_tidied_up_is_well(void **state)
+{
+    struct fixture *f = *state;
+    char control[80];
+    int64_t low = 0;
+    (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
+    queue_broker("topic", control, "1");
+    capture(f, 5);
+    queue_posts(&f->q, 2, 1);
+    ok(kafka_delete_below(&f->q.target, 0, 5, 10000, &low, &f->e), &f->e);
+    assert_int_equal(check(f), APP_OK);
+    assert_said(f->said.out, "what lies before it was tidied up");
+    ok(kafka_delete_below(&f->q.target, 0, 6, 10000, &low, &f->e), &f->e);
+    assert_int_equal(check(f), APP_FAILED);
+    assert_said(f->said.out, "records before they were captured are gone");
+}
+
+static void what_mgccomp_can_not_say_is_a_problem(void **state)
+{
+    struct fixture *f = *state;
+    char control[80];
+    (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
+    queue_broker("topic", control, "1");
+    capture(f, 2);
+    run_sql(f, "ALTER TABLE queue RENAME TO aside");
+    run_sql(f, "ALTER TABLE position RENAME TO away");
+    assert_int_equal(check(f), APP_FAILED);
+    assert_said(f->said.out, "2 problems with the queue");
+}
+
 static void a_control_topic_has_one_partition(void **state)
 {
     struct fixture *f = *state;
@@ -329,6 +359,8 @@ int main(void)
         CASE(the_embedded_queue_is_well_or_another, &embedded),
         CASE(drain_says_what_holds_it, &embedded),
         CASE(a_topic_is_well_or_not, &services),
+        CASE(what_was_tidied_up_is_well, &services),
+        CASE(what_mgccomp_can_not_say_is_a_problem, &services),
         CASE(a_control_topic_has_one_partition, &services),
         CASE(brokers_that_are_not_there_are_named, &services),
         CASE(drain_waits_for_the_queues_end, &services),
