@@ -133,7 +133,50 @@ static void a_damaged_head_is_not_built_upon(void **state)
     stop_writer(p, w);
 }
 
+/* Its records stay as they are; the next start has nothing to close. */
+static void a_session_that_was_ended_by_hand(void **state)
+{
+    struct place *p = *state;
+    struct writer *w = begin_session(p, 0);
+    submit(w, 0);
+    do_sql(p, "UPDATE session SET ended_us = 1");
+    stop_writer(p, w);
+    struct check c = check_room(p->s, SESSION);
+    assert_int_equal(c.kinds[RECORD_SESSION_START], 1);
+    assert_int_equal(c.kinds[RECORD_SESSION_STOP], 0);
+    assert_int_equal(check_room(p->s, ROOM).count, 1);
+}
+
+static void a_session_that_can_not_be_recorded_does_not_begin(void **state)
+{
+    struct place *p = *state;
+    struct writer *w = start_writer(p, 0);
+    FAILS(ERR_REJECTED, writer_begin_session(w, SOURCE, SESSION, SLICE("no members"), &e));
+    OK(writer_begin_session(w, SOURCE, SESSION, SLICE(""), &e));
+    submit(w, 0);
+    stop_writer(p, w);
+    assert_int_equal(check_room(p->s, SESSION).kinds[RECORD_SESSION_START], 1);
+}
+
 /* ---- too much ---- */
+
+static void a_stream_that_is_full_takes_no_more(void **state)
+{
+    struct place *p = *state;
+    struct writer *w = begin_session(p, 0);
+    submit(w, 0);
+    stop_writer(p, w);
+    do_sql(p, "UPDATE record SET sequence = 999999999999999999 WHERE kind = 3");
+    w = start_writer(p, 0);
+    OK(writer_claim(w, SOURCE, &e));
+    const struct store_event events[] = {post(HELLO), post_in(SLICE("r:other"), HELLO)};
+    struct store_result r[2];
+    OK(writer_submit_wait(w, events, 2, r, &e));
+    assert_int_equal(r[0].class, ERR_REJECTED);
+    assert_string_equal(r[0].text, "the stream is full");
+    assert_int_equal(r[1].class, 0);
+    stop_writer(p, w);
+}
 
 struct gate {
     atomic_bool entered, open;
@@ -267,6 +310,9 @@ int main(void)
         ON_BOTH(nothing_is_stored_by_who_lost_the_session),
         ON_BOTH(totals_end_with_the_session),
         ON_BOTH(a_damaged_head_is_not_built_upon),
+        ON_BOTH(a_session_that_was_ended_by_hand),
+        ON_BOTH(a_session_that_can_not_be_recorded_does_not_begin),
+        ON_BOTH(a_stream_that_is_full_takes_no_more),
         ON_BOTH(who_comes_too_early_waits_or_is_told),
         ON_BOTH(large_records_go_in_several_groups),
         ON_BOTH(so_many_sources_and_no_more),
