@@ -19,9 +19,9 @@
 #include <string.h>
 
 #define SOURCE "urn:other"
-#define LINE(id)                                                                                   \
+#define LINE(id, room)                                                                             \
     "{\"specversion\":\"1.0\",\"id\":\"" id "\",\"type\":\"com.example.message\","                 \
-    "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"room\",\"data\":{\"text\":\"x\"}}\n"
+    "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"" room "\",\"data\":{\"text\":\"x\"}}\n"
 #define NUMBERED                                                                                   \
     "{\"specversion\":\"1.0\",\"id\":\"n\",\"source\":\"s\",\"type\":\"com.example.message\","     \
     "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"room\",\"epoch\":1,\"sequence\":\""           \
@@ -49,7 +49,7 @@ static int outcome(int code, const char *said)
 static int ingest(void *arg)
 {
     static char source[] = "--source=" SOURCE;
-    static char lines[] = LINE("a") LINE("b");
+    static char lines[] = LINE("a", "one") LINE("b", "two");
     static const struct store_limit none = {.folder = "/"};
     struct place *p = arg;
     char said[2000] = "";
@@ -66,7 +66,7 @@ static int ingest(void *arg)
 
 static int check(void *arg)
 {
-    static char lines[] = LINE("a") NUMBERED;
+    static char lines[] = LINE("a", "one") NUMBERED;
     char name[] = "-";
     char said[2000] = "";
     char *argv[] = {name, NULL};
