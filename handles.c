@@ -163,21 +163,18 @@ int handles_check_copy(struct handles *h, struct slice source, bool all, struct 
     OWN(own_store) struct store *store = NULL;
     OWN(own_db) struct db *db = NULL;
     struct staging *st = h->staging;
-    struct err why = {0};
 
-    int err = st ? 0 : staging_open(&st, h->settings->staging_url, &why);
+    int err = st ? 0 : staging_open(&st, h->settings->staging_url, e);
     if (!err)
-        err = staging_reader(st, &db, &why);
+        err = staging_reader(st, &db, e);
     if (!err)
-        err = store_open_reader(&store, h->settings->store_url, &why);
+        err = store_open_reader(&store, h->settings->store_url, e);
     bool asked = !err;
     if (asked)
-        err = store_copy_check(store, db, source, all, &why);
+        err = store_copy_check(store, db, source, all, e);
     if (st != h->staging)
         staging_close(st);
-    if (asked && err == ERR_CONFLICT)
-        return err_set(e, err, "%s", why.text);
-    if (err)
-        log_error("store.copy", &why, "source=%.*s", SLICE_ARG(source));
-    return 0;
+    if (err == ERR_CONFLICT && !asked)
+        return err_set(e, ERR_RETRY, "mgccomp is in use");
+    return err;
 }

@@ -45,8 +45,7 @@ int handles_relay(struct handles *h, struct slice source, struct relay **out, st
 int handles_with_store(struct handles *h, int (*fn)(struct store *s, void *arg, struct err *e),
                        void *arg, struct err *e);
 /* ERR_CONFLICT: the store was restored from an older copy and must not give out numbers of this
- * source. Where mgccomp can't be asked it is taken for good: capture would find forks. all: as of
- * store_copy_check. */
+ * source. Any other error: mgccomp can't be asked. all: as of store_copy_check. */
 int handles_check_copy(struct handles *h, struct slice source, bool all, struct err *e);
 /* A reading store handle for the caller, to be closed by store_close. */
 int handles_store_reader(struct handles *h, struct store **out, struct err *e);

@@ -199,9 +199,13 @@ static int cmd_ingest(struct app_io *io, int argc, char **argv)
     if (!source)
         return app_fail(io, (err_set(&e, ERR_CONFIG, "ingest: --source NAME is needed"), &e));
     if (sources_signing_key(h->settings, slice_of(source), &key, &signs, &e) ||
-        handles_relay(h, slice_of(source), &into.relay, &e) ||
-        handles_writer(h, &into.writer, &e) || handles_check_copy(h, slice_of(source), false, &e))
+        handles_relay(h, slice_of(source), &into.relay, &e) || handles_writer(h, &into.writer, &e))
         return app_fail(io, &e);
+    int older = handles_check_copy(h, slice_of(source), false, &e);
+    if (older == ERR_CONFLICT)
+        return app_fail(io, &e);
+    if (older)
+        log_error("store.unchecked", &e, "source=%s", source);
     into.key = signs ? &key : NULL;
     return ingest_command(io, &into, argc, argv);
 }
@@ -532,7 +536,9 @@ static const struct app_command commands[] = {
      "names and in those given, checks it against its manifest, and says what would be done. With\n"
      "--yes it is done: what the archives hold is not delivered to them again, and what mgccomp\n"
      "lacks is captured from there. --trust: these adapters, whose archives can't be read here,\n"
-     "had all that the others hold, or they get it again. Nothing else may run that archives.\n"
+     "had all that the others hold, or they get it again; of one whose archive only lists "
+     "records:\n"
+     "its list is proof enough to delete by. Nothing else may run that archives.\n"
      "Exit 0: done, or nothing to do; 1: something is to be done, or it failed."},
     {"store restored", "set up", "--reason TEXT",
      "after the chat store was restored from an older copy: begin a new epoch", APP_LOCAL,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "restore.h"
 
+#include "adapters/host/delivered.h"
 #include "adapters/host/older_copy.h"
 #include "adapters/kit/walk.h"
 #include "audit/reconcile.h"
@@ -62,7 +63,7 @@ static int walk_xml(const char *path, struct had_batch *b, char instance[64],
 }
 
 static const struct reconcile_kind kinds[] = {
-    {".tar.zst", walk_tar}, {".ndjson", walk_ndjson}, {".xml", walk_xml}};
+    {".tar.zst", walk_tar, false}, {".ndjson", walk_ndjson, false}, {".xml", walk_xml, true}};
 
 /* A copy may be so old that it has not seen a queue yet. */
 static int know_queue(struct handles *h, struct staging *st, int64_t *generation, struct err *e)
@@ -99,10 +100,29 @@ static void own_folders(struct folders *f)
         free((void *)(uintptr_t)f->paths[i]);
 }
 
+static int find_folders(struct handles *h, struct staging *st, struct folders *f, struct err *e)
+{
+    const struct older_copy_options o = {.staging = st,
+                                         .conf = h->settings->conf,
+                                         .modules_dir = h->settings->modules,
+                                         .program = "/proc/self/exe"};
+
+    return older_copy_folders(&o, add_folder, f, e);
+}
+
+static int delivered(void *arg, const char *instance, int64_t *number, struct err *e)
+{
+    const struct settings *s = arg;
+
+    return delivered_read(s->delivered, instance, number, e);
+}
+
 int restore_reconcile(struct app_io *io, struct handles *h, int argc, char **argv)
 {
     OWN(own_folders) struct folders f = {.n = 0};
-    struct reconcile_input in = {.kafka = h->settings->services ? &h->settings->kafka : NULL,
+    struct reconcile_input in = {.delivered = delivered,
+                                 .delivered_arg = h->settings,
+                                 .kafka = h->settings->services ? &h->settings->kafka : NULL,
                                  .kinds = kinds,
                                  .kind_count = sizeof kinds / sizeof kinds[0],
                                  .folders = f.paths};
@@ -114,8 +134,7 @@ int restore_reconcile(struct app_io *io, struct handles *h, int argc, char **arg
     if (!err)
         err = know_queue(h, in.staging, &in.generation, &e);
     if (!err)
-        err = older_copy_folders(in.staging, h->settings->conf, h->settings->modules,
-                                 "/proc/self/exe", add_folder, &f, &e);
+        err = find_folders(h, in.staging, &f, &e);
     if (err)
         return app_fail(io, &e);
     in.folder_count = f.n;

@@ -243,6 +243,8 @@ static int fill(struct settings *s, const char *config, const char *data, struct
     if (!err)
         err = join(s->scratch, s->data, "scratch", e);
     if (!err)
+        err = join(s->delivered, s->data, "delivered", e);
+    if (!err)
         err = find_modules(s, e);
     return err ? err : read_values(s, e);
 }

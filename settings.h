@@ -20,8 +20,9 @@ struct settings {
     char staging_url[SETTINGS_PATH];
     char modules[SETTINGS_PATH]; /* folder of mgc_*.so */
     char scratch[SETTINGS_PATH];
-    struct kafka_target kafka; /* services; texts belong to conf */
-    char host[64];             /* chat server's address */
+    char delivered[SETTINGS_PATH]; /* folder: how far the archiver has come */
+    struct kafka_target kafka;     /* services; texts belong to conf */
+    char host[64];                 /* chat server's address */
     uint16_t port;
     char server[96]; /* "host:port" */
     const char *domain, *pool;

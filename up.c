@@ -22,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, LOCK_MS = 60000, LARGE = 256 << 10 };
+enum { WATCH_MS = 1000, LOCK_MS = 60000, LARGE = 256 << 10, COPY_MS = 5000 };
 
 struct wiring {
     struct handles *h;
@@ -36,6 +36,8 @@ struct wiring {
     int64_t disk_ms;         /* the disk was looked at */
     bool disk_full;
     atomic_bool capturing; /* h->capture may be asked by the chat server */
+    bool unchecked;        /* mgccomp could not say yet whether the store is an older copy */
+    int64_t checked_ms;
     char session[64];
     char program[SETTINGS_PATH];
 };
@@ -86,6 +88,8 @@ static int start_archiver(struct wiring *w, struct err *e)
 
     if (!err)
         err = file_make_dirs(h->settings->scratch, e);
+    if (!err)
+        err = file_make_dirs(h->settings->delivered, e);
     if (err)
         return err;
     struct archiver_options a = {
@@ -93,6 +97,7 @@ static int start_archiver(struct wiring *w, struct err *e)
         .conf = h->settings->conf,
         .modules_dir = h->settings->modules,
         .scratch_dir = h->settings->scratch,
+        .delivered_dir = h->settings->delivered,
         .program = w->program,
         .captured = &w->captured,
         .archived = &w->archived,
@@ -180,6 +185,22 @@ static int start_totals(struct wiring *w, struct err *e)
     return err ? err : totals_start(&w->totals, &o, e);
 }
 
+/* People chat while mgccomp is away; whether the store is an older copy is asked as soon as it is
+ * back (watch). */
+static int check_copy(struct wiring *w, struct err *e)
+{
+    const bool first = !w->unchecked;
+    int err = handles_check_copy(w->h, slice_of(w->h->settings->pool), true, e);
+
+    w->checked_ms = clock_mono_ms();
+    w->unchecked = err && err != ERR_CONFLICT;
+    if (!w->unchecked)
+        return err;
+    if (first)
+        log_error("store.unchecked", e, "source=%s", w->h->settings->pool);
+    return 0;
+}
+
 static int start_chat(struct wiring *w, struct err *e)
 {
     struct handles *h = w->h;
@@ -198,7 +219,7 @@ static int start_chat(struct wiring *w, struct err *e)
     if (!err)
         err = writer_start(&h->writer, &o, e);
     if (!err)
-        err = handles_check_copy(h, slice_of(s->pool), true, e);
+        err = check_copy(w, e);
     if (!err)
         err = begin_session(w, e);
     if (!err)
@@ -267,11 +288,30 @@ static void stop_all(struct wiring *w)
     handles_init(h, h->settings);
 }
 
-/* Until a signal comes, or another server has become the writer of our rooms. */
+/* What was recorded since the start stays; where it has numbers that others have, capture finds the
+ * forks. From now on there are no more of them. */
+static bool proved_older(struct wiring *w)
+{
+    struct err e = {0};
+
+    if (!w->unchecked || clock_mono_ms() < w->checked_ms + COPY_MS)
+        return false;
+    int err = check_copy(w, &e);
+    if (err)
+        log_error("store.older", &e, "source=%s", w->h->settings->pool);
+    else if (!w->unchecked)
+        log_event(LOG_INFO, "store.checked", "source=%s", w->h->settings->pool);
+    return err != 0;
+}
+
+/* Until a signal comes, another server has become the writer of our rooms, or the store turns out
+ * to be an older copy. */
 static int watch(struct wiring *w)
 {
     while (!stop_wait(WATCH_MS)) {
         struct writer_state state = {0};
+        if (proved_older(w))
+            return APP_FAILED;
         if (w->h->writer)
             writer_state(w->h->writer, &state);
         if (state.lost_session) {

@@ -24,7 +24,8 @@ struct reconciling {
     const char *from, *reason, *trust;
     bool yes;
     int folder_count;
-    char **folders; /* further ones, as words */
+    char **folders;                    /* further ones, as words */
+    bool listed[LEDGER_MAX_INSTANCES]; /* its archive lists and proves nothing */
 };
 
 static const char *plural(int64_t n)
@@ -36,8 +37,8 @@ static const char *plural(int64_t n)
 
 static int scan(struct reconciling *r, struct err *e)
 {
-    int rc = reconcile_files_begin(r->files, r->apply.db, e);
     r->files->in = r->in;
+    int rc = reconcile_files_begin(r->files, r->apply.db, e);
     for (size_t i = 0; rc == 0 && i < r->in->folder_count; i++) {
         rc = reconcile_files_scan(r->files, r->in->folders[i], e);
         rc = rc == ERR_NOT_FOUND ? 0 : rc; /* nothing was written to it yet, or it is gone */
@@ -54,9 +55,12 @@ static int trust_one(struct reconciling *r, struct slice name, struct err *e)
     for (size_t i = 0; i < r->files->instance_count; i++) {
         if (!slice_is(name, r->files->instances[i].name))
             continue;
-        if (reconcile_files_read(r->files, i))
+        if (reconcile_files_lists(r->files, i))
+            r->apply.vouched[i] = true;
+        else if (reconcile_files_read(r->files, i))
             return err_set(e, ERR_CONFIG, "--trust %.*s: its own archive is read", SLICE_ARG(name));
-        r->apply.trusted[i] = true;
+        else
+            r->apply.trusted[i] = true;
         return 0;
     }
     return err_set(e, ERR_CONFIG, "--trust %.*s: there is no such adapter", SLICE_ARG(name));
@@ -66,11 +70,26 @@ static int read_trust(struct reconciling *r, struct err *e)
 {
     struct slice rest = slice_of(r->trust);
     int rc = 0;
+    if (rest.n && r->files->n == 0)
+        return err_set(e, ERR_CONFIG,
+                       "--trust: no archive is read that could say what %s has. Name the folder of"
+                       " one: --from FOLDER; or leave --trust out: it gets everything since the"
+                       " copy again",
+                       r->trust);
     while (rc == 0 && rest.n) {
         struct slice name = slice_trim(slice_cut(&rest, ','));
         rc = name.n ? trust_one(r, name, e) : 0;
     }
     return rc;
+}
+
+/* What an archive only lists is no proof. It is passed over all the same where somebody else has to
+ * prove it before anything goes; otherwise nobody ever would. */
+static void choose(struct reconciling *r)
+{
+    for (size_t i = 0; i < r->files->instance_count; i++)
+        r->listed[i] = reconcile_files_lists(r->files, i);
+    reconcile_files_drop(r->files, r->apply.vouched);
 }
 
 static bool beyond(const struct reconcile_files *f)
@@ -84,28 +103,67 @@ static bool beyond(const struct reconcile_files *f)
 
 /* ---- telling ---- */
 
+/* Its archive is read. */
+static void tell_read(const struct reconciling *r, size_t i)
+{
+    const struct ledger_instance *in = &r->files->instances[i];
+    const char *proof = !r->listed[i]         ? ""
+                        : r->apply.vouched[i] ? ". Its list is taken for proof"
+                                              : ". It lists records and proves none: they go only"
+                                                " once another adapter has read them back";
+    (void)fprintf(r->io->out,
+                  "%s: the ledger ends at batch %" PRId64 ", its archive at %" PRId64
+                  ": gets nothing again that is in there%s\n",
+                  in->name, in->batches, r->files->newest[i], proof);
+}
+
+/* It can't be read, or is not here. */
+static void tell_unread(const struct reconciling *r, size_t i)
+{
+    const struct ledger_instance *in = &r->files->instances[i];
+    FILE *out = r->io->out;
+    (void)fprintf(out, "%s: the ledger ends at batch %" PRId64 ", ", in->name, in->batches);
+    if (r->listed[i])
+        (void)fprintf(out,
+                      "its archive at %" PRId64 ". It lists records and proves none, and no other"
+                      " required adapter reads back",
+                      r->files->newest[i]);
+    else if (r->files->seen[i])
+        (void)fprintf(out, "its archive at %" PRId64 " and can't be read by this command",
+                      r->files->newest[i]);
+    else
+        (void)fprintf(out,
+                      "batch %" PRId64 " was delivered, and no archive of it is here (in another"
+                      " folder? --from FOLDER)",
+                      r->files->newest[i]);
+    (void)fputs(": gets everything since the copy again, under new names", out);
+}
+
 static void tell_instance(const struct reconciling *r, size_t i)
 {
     const struct ledger_instance *in = &r->files->instances[i];
     FILE *out = r->io->out;
-    if (reconcile_files_read(r->files, i))
-        (void)fprintf(out,
-                      "%s: the ledger ends at batch %" PRId64 ", its archive at %" PRId64
-                      ": gets nothing again that is in there\n",
-                      in->name, in->batches, r->files->newest[i]);
-    else if (r->apply.trusted[i])
+    if (reconcile_files_read(r->files, i)) {
+        tell_read(r, i);
+        return;
+    }
+    if (r->apply.trusted[i]) {
         (void)fprintf(out, "%s: taken to have what the archives that were read hold\n", in->name);
-    else if (r->files->newest[i])
-        (void)fprintf(out,
-                      "%s: the ledger ends at batch %" PRId64 ", its archive at %" PRId64
-                      " and can't be read by this command: gets everything since the copy again,"
-                      " under new names. If it had all of it: --trust %s\n",
-                      in->name, in->batches, r->files->newest[i], in->name);
+        return;
+    }
+    if (r->files->newest[i])
+        tell_unread(r, i);
     else
         (void)fprintf(out,
                       "%s: how far it had come is not known: may get again what it had since the"
-                      " copy. If it had all of it: --trust %s\n",
-                      in->name, in->name);
+                      " copy",
+                      in->name);
+    if (r->listed[i])
+        (void)fprintf(out, ". If you vouch for it: --trust %s\n", in->name);
+    else if (r->files->n)
+        (void)fprintf(out, ". If it had all of it: --trust %s\n", in->name);
+    else
+        (void)fputc('\n', out);
 }
 
 static void tell(const struct reconciling *r)
@@ -120,11 +178,11 @@ static void tell(const struct reconciling *r)
     for (size_t i = 0; i < r->files->instance_count; i++)
         tell_instance(r, i);
     if (r->files->missing)
-        (void)fprintf(
-            out,
-            "%" PRId64 " batch%s in between are in none of these folders: what they hold"
-            " will be archived again. Name the folder they were moved to: --from FOLDER\n",
-            r->files->missing, r->files->missing == 1 ? "" : "es");
+        (void)fprintf(out,
+                      "%" PRId64
+                      " batch%s beyond the ledger in none of these folders: what is in there"
+                      " will be archived again. Name the folder it was moved to: --from FOLDER\n",
+                      r->files->missing, r->files->missing == 1 ? " is" : "es are");
 }
 
 /* ---- doing ---- */
@@ -163,6 +221,8 @@ static void describe(const struct reconciling *r, struct buf *b)
                " records entered the ledger, %" PRId64 " of them captured from there",
                s->archives, s->records, s->captured);
     for (size_t i = 0; i < r->files->instance_count; i++) {
+        if (r->apply.vouched[i])
+            buf_format(b, "; the list of %s was vouched for", r->files->instances[i].name);
         if (reconcile_files_read(r->files, i))
             continue;
         buf_format(b,
@@ -253,15 +313,16 @@ static int run(struct reconciling *r, int *code, struct err *e)
     int rc = staging_reader(r->in->staging, &r->apply.db, e);
     if (rc == 0)
         rc = scan(r, e);
-    if (rc == 0)
-        rc = read_trust(r, e);
     if (rc < 0)
         return rc;
     if (!beyond(r->files)) {
         (void)fprintf(r->io->out, "no archive lies beyond the ledger: there is nothing to do\n");
         return 0;
     }
-    rc = look_through(r, e);
+    rc = read_trust(r, e);
+    choose(r);
+    if (rc == 0)
+        rc = look_through(r, e);
     if (rc < 0)
         return rc;
     tell(r);

@@ -25,10 +25,14 @@ typedef int reconcile_walk_fn(const char *path, struct had_batch *b, char instan
 struct reconcile_kind {
     const char *suffix; /* of a batch's one file, behind its stem */
     reconcile_walk_fn *walk;
+    bool lists; /* tells digests that its bytes don't prove */
 };
 
 struct reconcile_input {
     struct staging *staging;
+    /* The highest batch number that this machine began to deliver for an instance; 0: none. */
+    int (*delivered)(void *arg, const char *instance, int64_t *number, struct err *e);
+    void *delivered_arg;
     int64_t generation;
     const struct kafka_target *kafka; /* NULL: embedded */
     const struct reconcile_kind *kinds;

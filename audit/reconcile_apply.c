@@ -184,7 +184,8 @@ static int take(void *arg, const struct reconcile_record *x, struct err *e)
 {
     struct reading *r = arg;
     const struct reconcile_files *f = r->a->files;
-    int rc = had_add(r->t, f->instances[r->file->instance].id, x->hash, e);
+    const bool proved = !r->a->in->kinds[r->file->kind].lists || r->a->vouched[r->file->instance];
+    int rc = had_add(r->t, f->instances[r->file->instance].id, x->hash, proved, e);
     for (size_t i = 0; rc == 0 && i < f->instance_count; i++) {
         if (r->a->trusted[i] && i != r->file->instance)
             rc = had_trust(r->t, f->instances[i].id, x->hash, e);

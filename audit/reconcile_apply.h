@@ -18,6 +18,7 @@ struct reconcile_apply {
     const struct reconcile_input *in;
     const struct reconcile_files *files;
     bool trusted[LEDGER_MAX_INSTANCES]; /* taken to have what the archives of others hold */
+    bool vouched[LEDGER_MAX_INSTANCES]; /* what its own archive lists counts as proved */
     struct db *db;                      /* reads */
     struct capture_writer *writer;
     struct reconcile_sums sums;

@@ -21,9 +21,24 @@ static int take_instance(void *arg, const struct ledger_instance *i, struct err 
     return 0;
 }
 
+/* What was delivered is beyond the ledger also when its archive is not here, or can't be read. */
+static int take_delivered(struct reconcile_files *f, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < f->instance_count; i++) {
+        int64_t number = 0;
+        rc = f->in->delivered(f->in->delivered_arg, f->instances[i].name, &number, e);
+        if (rc == 0 && number > f->instances[i].batches)
+            f->newest[i] = number;
+    }
+    return rc;
+}
+
 int reconcile_files_begin(struct reconcile_files *f, struct db *db, struct err *e)
 {
     int rc = ledger_instances(db, false, take_instance, f, e);
+    if (rc == 0)
+        rc = take_delivered(f, e);
     if (rc == 0 && f->instance_count == 0)
         return err_set(e, ERR_CONFIG,
                        "mgccomp knows no adapter. Start `holdfast up` or `holdfast archiver` once:"
@@ -78,6 +93,7 @@ static int look_at(struct reconcile_files *f, const char *folder, const char *na
             continue;
         if (as.number > f->newest[i])
             f->newest[i] = as.number;
+        f->seen[i] = true;
         as.stem = (size_t)(rest - name);
         return add_kind(f, folder, name, &as, e);
     }
@@ -117,6 +133,21 @@ static int by_number(const void *a, const void *b)
     return strcmp(x->path + x->name, y->path + y->name);
 }
 
+/* Of instances of which something was found. */
+static void count_missing(struct reconcile_files *f)
+{
+    int64_t due[LEDGER_MAX_INSTANCES] = {0};
+    for (size_t i = 0; i < f->n; i++) {
+        size_t of = f->list[i].instance;
+        if (due[of] == 0)
+            due[of] = f->newest[of] - f->instances[of].batches;
+        due[of]--;
+    }
+    f->missing = 0;
+    for (size_t i = 0; i < f->instance_count; i++)
+        f->missing += due[i];
+}
+
 int reconcile_files_end(struct reconcile_files *f, struct err *e)
 {
     size_t kept = 0;
@@ -136,13 +167,12 @@ int reconcile_files_end(struct reconcile_files *f, struct err *e)
             file->path = NULL;
             continue;
         }
-        int64_t due = (same ? last->number : f->instances[file->instance].batches) + 1;
-        f->missing += file->number - due;
         const struct reconcile_file moved = *file;
         file->path = NULL;
         f->list[kept++] = moved;
     }
     f->n = kept;
+    count_missing(f);
     return 0;
 }
 
@@ -153,11 +183,46 @@ void reconcile_files_done(struct reconcile_files *f)
     free(f->list);
 }
 
-bool reconcile_files_read(const struct reconcile_files *f, size_t instance)
+static bool has_file(const struct reconcile_files *f, size_t instance, bool that_lists)
 {
     for (size_t i = 0; i < f->n; i++) {
-        if (f->list[i].instance == instance)
+        if (f->list[i].instance == instance && (!that_lists || f->in->kinds[f->list[i].kind].lists))
             return true;
     }
     return false;
+}
+
+bool reconcile_files_read(const struct reconcile_files *f, size_t instance)
+{
+    return has_file(f, instance, false);
+}
+
+bool reconcile_files_lists(const struct reconcile_files *f, size_t instance)
+{
+    return has_file(f, instance, true);
+}
+
+/* Its own archive, or a delivery that comes, lets the gate see every byte. */
+static bool proves(const struct reconcile_files *f, size_t i, bool vouched)
+{
+    const struct ledger_instance *in = &f->instances[i];
+    return in->required && in->readback == LEDGER_READBACK_FULL &&
+           (vouched || !reconcile_files_lists(f, i));
+}
+
+void reconcile_files_drop(struct reconcile_files *f, const bool vouched[LEDGER_MAX_INSTANCES])
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < f->instance_count; i++) {
+        if (proves(f, i, vouched[i]))
+            return;
+    }
+    for (size_t i = 0; i < f->n; i++) {
+        const struct reconcile_file file = f->list[i];
+        if (f->in->kinds[file.kind].lists && f->instances[file.instance].required)
+            free(file.path);
+        else
+            f->list[kept++] = file;
+    }
+    f->n = kept;
 }

@@ -16,12 +16,13 @@ struct reconcile_file {
 };
 struct reconcile_files {
     struct ledger_instance instances[LEDGER_MAX_INSTANCES]; /* not retired */
-    int64_t newest[LEDGER_MAX_INSTANCES]; /* highest number in any file; 0: none beyond */
+    int64_t newest[LEDGER_MAX_INSTANCES]; /* highest number known beyond the ledger; 0: none */
+    bool seen[LEDGER_MAX_INSTANCES];      /* there is a file beyond, readable or not */
     size_t instance_count;
     const struct reconcile_input *in;
     struct reconcile_file *list; /* those that can be read, by instance and number */
     size_t n, room;
-    int64_t missing; /* numbers between that no file has */
+    int64_t missing; /* numbers of archives that are read, or could be, that no file has */
 };
 
 int reconcile_files_begin(struct reconcile_files *f, struct db *db, struct err *e);
@@ -30,8 +31,13 @@ int reconcile_files_scan(struct reconcile_files *f, const char *folder, struct e
 /* Sorts. ERR_CONFLICT: two different files say that they are the same batch. */
 int reconcile_files_end(struct reconcile_files *f, struct err *e);
 void reconcile_files_done(struct reconcile_files *f);
-/* Has that instance a file in the list? */
+/* Has that instance a file in the list? lists: of a kind that only lists. */
 bool reconcile_files_read(const struct reconcile_files *f, size_t instance);
+bool reconcile_files_lists(const struct reconcile_files *f, size_t instance);
+/* Takes the files of those out of the list whose lists nothing proves: instances that gate deletion
+ * by a read-back of their own, without another one whose read-back will be asked for. vouched: a
+ * person says that the instance's archive is whole. */
+void reconcile_files_drop(struct reconcile_files *f, const bool vouched[LEDGER_MAX_INSTANCES]);
 
 static inline void own_reconcile_files(struct reconcile_files **f)
 {

@@ -49,16 +49,6 @@ static int open_gap(struct db *db, const struct store_parked *p, int64_t *id, st
                   id, e);
 }
 
-static int accepted(struct db *db, const struct store_parked *p, int64_t *when_us, struct err *e)
-{
-    return db_int(db,
-                  "SELECT max(i.closed_us) FROM incident i JOIN stream s ON s.id = i.stream"
-                  " WHERE i.kind = 'gap' AND i.accepted_by IS NOT NULL AND s.source = $1"
-                  " AND s.epoch = $2 AND s.subject = $3 AND i.first <= $4 AND i.last >= $4",
-                  DB_ARGS(DB_T(p->source), DB_I(p->epoch), DB_T(p->subject), DB_I(p->sequence)), 0,
-                  when_us, e);
-}
-
 static void name_of(const struct store_parked *p, char out[NAME_SIZE])
 {
     (void)snprintf(out, NAME_SIZE, "P%" PRId64 ".%" PRId64, p->stream, p->sequence);
@@ -69,7 +59,8 @@ static int tell_parked(void *arg, const struct store_parked *p, struct err *e)
     struct telling *t = arg;
     char name[NAME_SIZE];
     int64_t closed_us = 0;
-    int rc = accepted(t->staging, p, &closed_us, e);
+    int rc =
+        incident_given_up(t->staging, p->source, p->epoch, p->subject, p->sequence, &closed_us, e);
     if (rc < 0 || (closed_us && !t->all))
         return rc;
     name_of(p, name);

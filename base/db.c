@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What both databases share: choosing the driver, the rules of transactions and open rows, the
- * cache of statements, checks of values, and what is made of the rest (db_int, db_migrate).
+ * cache of statements, checks of values, and what is made of the rest (db_int).
  */
 #include "base/db.h"
 
@@ -512,7 +512,7 @@ void db_copy_abort(struct db_copy *c)
     free(c);
 }
 
-static int64_t lock_key(struct slice name)
+int64_t db_lock_key(struct slice name)
 {
     uint8_t digest[SHA256_SIZE];
     uint64_t key = 0;
@@ -529,102 +529,11 @@ int db_lock(struct db *db, struct slice name, struct err *e)
     char shown[64];
     (void)snprintf(shown, sizeof shown, "%.*s", SLICE_ARG(name));
     int rc = usable(db, e);
-    return rc < 0 ? rc : db->driver->lock(db, lock_key(name), shown, e);
+    return rc < 0 ? rc : db->driver->lock(db, db_lock_key(name), shown, e);
 }
 
 int db_now_us(struct db *db, int64_t *us, struct err *e)
 {
     int rc = usable(db, e);
     return rc < 0 ? rc : db->driver->now_us(db, us, e);
-}
-
-/* ERR_NOT_FOUND while the table of versions is missing. */
-static int schema_version(struct db *db, const char *part, int64_t *version, struct err *e)
-{
-    static const char *const find[] = {
-        [DB_SQLITE] = "SELECT count(*) FROM sqlite_schema WHERE name = 'holdfast_schema'",
-        [DB_POSTGRES] = "SELECT count(*) FROM pg_catalog.pg_class"
-                        " WHERE oid = pg_catalog.to_regclass('holdfast_schema')",
-    };
-    int64_t tables = 0;
-    int rc = db_int(db, find[db->kind], DB_NO_ARGS, 0, &tables, e);
-    if (rc < 0)
-        return rc;
-    if (tables == 0)
-        return err_set(e, ERR_NOT_FOUND, "%s: no schema yet", db->name);
-    return db_int(db, "SELECT max(version) FROM holdfast_schema WHERE part = $1",
-                  DB_ARGS(DB_T(slice_of(part))), 0, version, e);
-}
-
-static int migrate_lock(struct db *db, struct err *e)
-{
-    static const char create[] = "CREATE TABLE IF NOT EXISTS holdfast_schema"
-                                 " (part text PRIMARY KEY, version bigint NOT NULL)";
-    if (db->kind == DB_POSTGRES) {
-        static const char lock[] = "SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS held";
-        int64_t one;
-        int rc = db_int(db, lock, DB_ARGS(DB_I(lock_key(SLICE("schema")))), 0, &one, e);
-        if (rc < 0)
-            return rc;
-    }
-    return db_script(db, create, e);
-}
-
-/* 1: a step was made; 0: nothing is left to do. */
-static int migrate_step(struct db *db, const char *part, const struct db_step *steps, size_t n,
-                        struct err *e)
-{
-    OWN(own_db_rollback) struct db *txn = NULL;
-    int64_t version = 0;
-    int rc = db_begin(db, e);
-    if (rc < 0)
-        return rc;
-    txn = db;
-    rc = migrate_lock(db, e);
-    if (rc == 0)
-        rc = schema_version(db, part, &version, e);
-    if (rc < 0)
-        return rc;
-    if (version < 0 || version > (int64_t)n)
-        return err_set(e, ERR_CONFIG,
-                       "%s: schema %s has version %" PRId64 ", this program knows %zu. Use the"
-                       " newer program",
-                       db->name, part, version, n);
-    if (version == (int64_t)n)
-        return 0;
-    const struct db_step *step = &steps[version];
-    rc = db_script(db, db->kind == DB_POSTGRES ? step->postgres : step->sqlite, e);
-    if (rc < 0)
-        return rc;
-    rc = db_run(db,
-                "INSERT INTO holdfast_schema (part, version) VALUES ($1, $2)"
-                " ON CONFLICT (part) DO UPDATE SET version = excluded.version",
-                DB_ARGS(DB_T(slice_of(part)), DB_I(version + 1)), NULL, e);
-    if (rc < 0)
-        return rc;
-    txn = NULL; /* a failed commit rolls back by itself */
-    rc = db_commit(db, e);
-    return rc < 0 ? rc : 1;
-}
-
-int db_migrate(struct db *db, const char *part, const struct db_step *steps, size_t n,
-               struct err *e)
-{
-    int rc;
-    if (db->flags & DB_READ_ONLY) {
-        int64_t version = 0;
-        rc = schema_version(db, part, &version, e);
-        if (rc < 0)
-            return rc;
-        if (version != (int64_t)n)
-            return err_set(e, ERR_CONFIG, "%s: schema %s has version %" PRId64 ", not %zu",
-                           db->name, part, version, n);
-        return 0;
-    }
-    do {
-        rc = migrate_step(db, part, steps, n, e);
-    } while (rc > 0);
-    if (rc < 0)
-        return err_wrap(e, "schema %s", part), rc;
-    return 0;
 }

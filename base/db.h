@@ -137,9 +137,9 @@ int db_now_us(struct db *db, int64_t *us, struct err *e);
 
 /* Schema versions: steps[i] brings version i to i+1 (constant scripts, one for each kind of
  * database); runs the missing ones, each in a transaction. ERR_CONFIG when the database is newer
- * than the program. A read-only handle runs none: ERR_CONFIG when some are missing, ERR_NOT_FOUND
- * when there is no schema yet. `part` names the schema ("store", "mgccomp"): several may share a
- * database. */
+ * than the program, or its tables were made by steps of other texts. A read-only handle runs none:
+ * ERR_CONFIG when some are missing, ERR_NOT_FOUND when there is no schema yet. `part` names the
+ * schema ("store", "mgccomp"): several may share a database. */
 struct db_step {
     const char *sqlite;
     const char *postgres;

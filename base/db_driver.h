@@ -16,6 +16,9 @@ enum {
     DB_MAX_VALUE = 1 << 29, /* bytes of one value */
 };
 
+/* Behind the text that a table or column is not there. */
+#define DB_ABSENT_ADVICE ". The database is damaged or was changed by hand: restore it from a copy"
+
 /* Prepared once, found again by the address of its text. Drivers put this first in theirs. */
 struct db_statement {
     const char *sql; /* the address */
@@ -95,5 +98,8 @@ int db_sqlite_open(struct db **out, const char *path, int flags, struct err *e);
  * none, as with a lost connection. */
 int db_pg_class(const char *sqlstate);
 int db_sqlite_class(int extended_code);
+
+/* The number that stands for a name among PostgreSQL's advisory locks. */
+int64_t db_lock_key(struct slice name);
 
 #endif

@@ -27,7 +27,7 @@ int db_pg_class(const char *s)
         {"23505", ERR_CONFLICT}, {"40", ERR_RETRY},     {"55P03", ERR_RETRY},  {"55006", ERR_RETRY},
         {"57", ERR_RETRY},       {"53", ERR_RETRY},     {"08", ERR_RETRY},     {"58", ERR_RETRY},
         {"22", ERR_REJECTED},    {"23", ERR_REJECTED},  {"54", ERR_REJECTED},  {"0A", ERR_REJECTED},
-        {"42", ERR_CONFIG},      {"3D000", ERR_CONFIG}, {"3F000", ERR_CONFIG}, {"28", ERR_CONFIG},
+        {"42501", ERR_CONFIG},   {"3D000", ERR_CONFIG}, {"3F000", ERR_CONFIG}, {"28", ERR_CONFIG},
         {"25006", ERR_CONFIG},
     };
     if (!*s)
@@ -53,6 +53,12 @@ void pg_one_line(const char *text, char *out, size_t size)
     out[n] = '\0';
 }
 
+static const char *advice_of(const char *state)
+{
+    bool absent = strcmp(state, "42P01") == 0 || strcmp(state, "42703") == 0;
+    return absent ? DB_ABSENT_ADVICE : "";
+}
+
 /* Only the primary text: the detail quotes the data. */
 int pg_failed(struct pg *pg, const PGresult *r, struct err *e)
 {
@@ -65,8 +71,9 @@ int pg_failed(struct pg *pg, const PGresult *r, struct err *e)
         pg->base.broken = true;
     pg_one_line(primary ? primary : PQerrorMessage(pg->conn), text, sizeof text);
     int class = pg->base.broken ? ERR_RETRY : db_pg_class(state ? state : "");
-    return err_set(e, class, "%s: %s%s%s%s%s", pg->base.name, text, constraint ? ", " : "",
-                   constraint ? constraint : "", state ? ", " : "", state ? state : "");
+    return err_set(e, class, "%s: %s%s%s%s%s%s", pg->base.name, text, constraint ? ", " : "",
+                   constraint ? constraint : "", state ? ", " : "", state ? state : "",
+                   state ? advice_of(state) : "");
 }
 
 /* Reads what is left of the answer, so that the next command finds an idle connection. */

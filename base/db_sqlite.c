@@ -62,20 +62,22 @@ int db_sqlite_class(int code)
     case SQLITE_ABORT:
     case SQLITE_SCHEMA:
         return ERR_RETRY;
-    case SQLITE_ERROR: /* no such table, a wrong statement */
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return ERR_CONFIG;
-    default:
+    default: /* SQLITE_ERROR among them: no such table, a wrong statement */
         return ERR_FAULT;
     }
 }
 
 static int failed(struct lite *l, struct err *e)
 {
-    return err_set(e, db_sqlite_class(sqlite3_extended_errcode(l->h)), "%s: %s", l->base.name,
-                   sqlite3_errmsg(l->h));
+    const char *text = sqlite3_errmsg(l->h);
+    bool absent =
+        strncmp(text, "no such table", 13) == 0 || strncmp(text, "no such column", 14) == 0;
+    return err_set(e, db_sqlite_class(sqlite3_extended_errcode(l->h)), "%s: %s%s", l->base.name,
+                   text, absent ? DB_ABSENT_ADVICE : "");
 }
 
 /* SQLite rolls back by itself on some errors (disk full, out of memory); what follows must not run

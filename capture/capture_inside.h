@@ -62,7 +62,9 @@ struct capture {
     int64_t told_ms;
     int64_t busy_ms;   /* when a poll last filled half a batch, or capture was held */
     int64_t totals_ms; /* when totals were last compared */
-    int64_t since_us;  /* since when this service reads */
+    int64_t wall_us;   /* the clock less the one that nobody sets, then; 0: not looked at yet */
+    int64_t jumped_ms; /* when they were last seen apart; 0: never */
+    int64_t since_us;  /* since when this service reads, or the clock jumped */
     struct capture_heal *heal;
     char fault[300]; /* "", or which partition stands still: this stays to be seen */
 };

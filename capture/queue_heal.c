@@ -13,6 +13,7 @@
 #include "chat-server/store/heal_line.h"
 #include "chat-server/store/heal_store.h"
 #include "chat-server/store/relay.h"
+#include "mgccomp/incident.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct healing {
     struct heal_line *line;
     struct parked parked[PARKED];
     size_t parked_n;
+    int64_t given_up;      /* refused records that people accepted as lost: nobody waits for them */
     struct heal_work work; /* what mgccomp waits for */
     int64_t changes;       /* logs that changed, as the relays saw it */
     int64_t asked_ms, logs_ms;
@@ -92,6 +94,11 @@ static int count_change(void *arg, const struct store_log_change *c, struct err 
 static int take_parked(void *arg, const struct store_parked *p, struct err *e)
 {
     struct healing *h = arg;
+    int64_t since_us = 0;
+    int rc = incident_given_up(h->db, p->source, p->epoch, p->subject, p->sequence, &since_us, e);
+    h->given_up += rc == 0 && since_us;
+    if (rc < 0 || since_us)
+        return rc;
     for (size_t i = 0; i < h->parked_n; i++) {
         struct parked *known = &h->parked[i];
         if (known->stream == p->stream && known->sequence == p->sequence) {
@@ -114,6 +121,7 @@ static int take_parked(void *arg, const struct store_parked *p, struct err *e)
 static int look(struct healing *h, struct err *e)
 {
     h->changes = 0;
+    h->given_up = 0;
     for (size_t i = 0; i < h->parked_n; i++)
         h->parked[i].seen = false;
     int rc = store_log_changes(h->in->store, false, count_change, &h->changes, e);
@@ -246,7 +254,10 @@ static int report(const struct healing *h, struct app_io *io, const struct found
     const struct heal_work *w = &h->work;
     int64_t left = parked_where(h, true) + parked_where(h, false);
     bool well = w->gaps + w->elsewhere + w->logs + h->changes + left == 0;
-    (void)fprintf(io->out, "%s\n", well ? "nothing is missed" : "something is still missed");
+    (void)fprintf(io->out, "%s\n",
+                  !well         ? "something is still missed"
+                  : h->given_up ? "nothing is missed but what was accepted as lost"
+                                : "nothing is missed");
     if (f->gaps > w->gaps || f->logs > w->logs || f->parked > left)
         (void)fprintf(io->out,
                       "  gaps closed: %" PRId64 ", changed logs: %" PRId64
@@ -267,6 +278,11 @@ static int report(const struct healing *h, struct app_io *io, const struct found
                       w->elsewhere);
     if (left)
         (void)fprintf(io->out, "  %" PRId64 " records are refused by the queue\n", left);
+    if (h->given_up)
+        (void)fprintf(io->out,
+                      "  %" PRId64 " records that the queue refused were accepted as lost: nobody"
+                      " waits for them\n",
+                      h->given_up);
     if (h->more_sources)
         (void)fprintf(io->out, "  more than %d sources: the others were not asked\n", SOURCES);
     if (!well)

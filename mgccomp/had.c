@@ -8,12 +8,15 @@
 
 enum { PASS_ROWS = 10000 }; /* in one transaction, as the sweep */
 
-int had_add(struct staging_txn *t, int64_t instance, const uint8_t hash[SHA256_SIZE], struct err *e)
+int had_add(struct staging_txn *t, int64_t instance, const uint8_t hash[SHA256_SIZE], bool proved,
+            struct err *e)
 {
     return db_run(t->db,
-                  "INSERT INTO had (instance, hash, copies) VALUES ($1, $2, 1)"
-                  " ON CONFLICT (instance, hash) DO UPDATE SET copies = had.copies + 1",
-                  DB_ARGS(DB_I(instance), DB_B(((struct slice){(const char *)hash, SHA256_SIZE}))),
+                  "INSERT INTO had (instance, hash, copies, proved) VALUES ($1, $2, 1, $3)"
+                  " ON CONFLICT (instance, hash) DO UPDATE SET copies = had.copies + 1,"
+                  " proved = CASE WHEN excluded.proved = 0 THEN 0 ELSE had.proved END",
+                  DB_ARGS(DB_I(instance), DB_B(((struct slice){(const char *)hash, SHA256_SIZE})),
+                          DB_I(proved ? 1 : 0)),
                   NULL, e);
 }
 
@@ -21,7 +24,7 @@ int had_trust(struct staging_txn *t, int64_t instance, const uint8_t hash[SHA256
               struct err *e)
 {
     return db_run(t->db,
-                  "INSERT INTO had (instance, hash, copies) VALUES ($1, $2, 1)"
+                  "INSERT INTO had (instance, hash, copies, proved) VALUES ($1, $2, 1, 1)"
                   " ON CONFLICT (instance, hash) DO NOTHING",
                   DB_ARGS(DB_I(instance), DB_B(((struct slice){(const char *)hash, SHA256_SIZE}))),
                   NULL, e);
@@ -35,12 +38,11 @@ int had_trust(struct staging_txn *t, int64_t instance, const uint8_t hash[SHA256
 
 int had_trust_staged(struct staging_txn *t, int64_t instance, int64_t other, struct err *e)
 {
-    return db_run(
-        t->db,
-        "INSERT INTO had (instance, hash, copies) SELECT $1, d.hash, 1 FROM (" CUT_BY_OTHER(
-            "record") " UNION " CUT_BY_OTHER("kept") ") d WHERE 1 = 1"
-                                                     " ON CONFLICT (instance, hash) DO NOTHING",
-        DB_ARGS(DB_I(instance), DB_I(other)), NULL, e);
+    return db_run(t->db,
+                  "INSERT INTO had (instance, hash, copies, proved) SELECT $1, d.hash, 1, 1"
+                  " FROM (" CUT_BY_OTHER("record") " UNION " CUT_BY_OTHER(
+                      "kept") ") d WHERE 1 = 1 ON CONFLICT (instance, hash) DO NOTHING",
+                  DB_ARGS(DB_I(instance), DB_I(other)), NULL, e);
 }
 
 int had_number(struct staging_txn *t, int64_t instance, int64_t number, struct err *e)
@@ -106,9 +108,10 @@ static int first_row(struct db *db, const char *sql, const struct ledger_range *
 
 /* All rows of the range are archived by now. */
 static int count_passed(struct staging_txn *t, int64_t instance, const struct ledger_range *r,
-                        struct err *e)
+                        bool *proved, struct err *e)
 {
     int64_t rows = 0;
+    int64_t listed = 0;
     int rc = db_int(t->db, "SELECT count(*) FROM " ROWS, DB_ARGS(RANGE(r)), 0, &rows, e);
     if (rc < 0 || rows == 0)
         return rc;
@@ -122,6 +125,10 @@ static int count_passed(struct staging_txn *t, int64_t instance, const struct le
         rc = db_run(t->db, "UPDATE instance SET archived = archived + $2 WHERE id = $1",
                     DB_ARGS(DB_I(instance), DB_I(rows)), NULL, e);
     if (rc == 0)
+        rc = db_int(t->db, "SELECT count(*) FROM had" THESE " AND proved = 0",
+                    DB_ARGS(RANGE(r), DB_I(instance)), 0, &listed, e);
+    *proved = listed == 0;
+    if (rc == 0)
         rc = db_run(t->db, "UPDATE had SET copies = copies - 1" THESE,
                     DB_ARGS(RANGE(r), DB_I(instance)), NULL, e);
     if (rc == 0)
@@ -130,9 +137,11 @@ static int count_passed(struct staging_txn *t, int64_t instance, const struct le
     return rc;
 }
 
-int had_pass(struct staging_txn *t, int64_t instance, struct ledger_range *r, struct err *e)
+int had_pass(struct staging_txn *t, int64_t instance, struct ledger_range *r, bool *proved,
+             struct err *e)
 {
     struct ledger_range leading = *r;
+    *proved = true;
     int rc = first_row(t->db, "SELECT r.pos FROM " ROWS " ORDER BY r.pos LIMIT 1 OFFSET $5", r,
                        PASS_ROWS, &leading.to, e);
     const int64_t page = leading.to;
@@ -140,7 +149,7 @@ int had_pass(struct staging_txn *t, int64_t instance, struct ledger_range *r, st
         rc = first_row(t->db, "SELECT r.pos FROM " ROWS " WHERE NOT " HAD " ORDER BY r.pos LIMIT 1",
                        &leading, instance, &leading.to, e);
     if (rc == 0)
-        rc = count_passed(t, instance, &leading, e);
+        rc = count_passed(t, instance, &leading, proved, e);
     if (rc < 0)
         return rc;
     r->from = leading.to;

@@ -55,6 +55,9 @@ int incident_close_batch(struct staging_txn *t, struct slice batch, const char *
 typedef int incident_visit_fn(void *arg, const struct incident *i, struct err *e);
 int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, struct err *e);
 
+/* Since when people have accepted that this record never comes; 0: they have not. */
+int incident_given_up(struct db *db, struct slice source, int64_t epoch, struct slice subject,
+                      int64_t sequence, int64_t *since_us, struct err *e);
 /* How many records are gone by its having been accepted; 0: none, or it was not. */
 int64_t incident_lost(const struct incident *i);
 

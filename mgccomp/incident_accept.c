@@ -51,6 +51,17 @@ bool incident_acceptable(const char *kind, int64_t first, int64_t last, int64_t 
     return false;
 }
 
+int incident_given_up(struct db *db, struct slice source, int64_t epoch, struct slice subject,
+                      int64_t sequence, int64_t *since_us, struct err *e)
+{
+    return db_int(db,
+                  "SELECT max(i.closed_us) FROM incident i JOIN stream s ON s.id = i.stream"
+                  " WHERE i.kind = 'gap' AND i.accepted_by IS NOT NULL AND s.source = $1"
+                  " AND s.epoch = $2 AND s.subject = $3 AND i.first <= $4 AND i.last >= $4",
+                  DB_ARGS(DB_T(source), DB_I(epoch), DB_T(subject), DB_I(sequence)), 0, since_us,
+                  e);
+}
+
 int64_t incident_lost(const struct incident *i)
 {
     int64_t lost = 0;

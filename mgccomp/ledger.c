@@ -78,11 +78,11 @@ int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit,
     return rc;
 }
 
-static bool name_valid(struct slice name)
+static bool name_valid(struct slice name, size_t max)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789._-";
-    if (name.n == 0 || name.n > 63)
+    if (name.n == 0 || name.n > max)
         return false;
     for (size_t i = 0; i < name.n; i++) {
         if (!memchr(allowed, name.p[i], sizeof allowed - 1))
@@ -144,11 +144,13 @@ static int insert_instance(struct staging_txn *t, const struct ledger_new *new, 
 static int check_names(const struct ledger_new *new, struct err *e)
 {
     struct slice name = new->name;
-    if (name_valid(name) && name_valid(new->module))
+    if (name_valid(name, LEDGER_MAX_NAME) && name_valid(new->module, LEDGER_MAX_MODULE))
         return 0;
     return err_set(e, ERR_CONFIG,
-                   "adapter '%.*s': names are 1 to 63 ASCII letters, digits, '.', '_', '-'",
-                   name.n > 80 ? 80 : (int)name.n, name.p ? name.p : "");
+                   "adapter '%.*s': names are 1 to %d (a module's: %d) ASCII letters, digits, '.',"
+                   " '_', '-'",
+                   name.n > 80 ? 80 : (int)name.n, name.p ? name.p : "", LEDGER_MAX_NAME,
+                   LEDGER_MAX_MODULE);
 }
 
 int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,

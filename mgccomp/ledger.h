@@ -20,7 +20,9 @@
 enum {
     LEDGER_MAX_RANGES = 256,
     LEDGER_MAX_INSTANCES = 64,
-    LEDGER_MAX_PARKED = 10,       /* batches of an instance */
+    LEDGER_MAX_PARKED = 10, /* batches of an instance */
+    LEDGER_MAX_NAME = 40,   /* of an instance: with "adapter " the longest name of a section */
+    LEDGER_MAX_MODULE = 63,
     LEDGER_MAX_ROSTER = 32 << 20, /* bytes of a batch's rooms and rosters */
     LEDGER_READBACK_FULL = 2,     /* MGC_READBACK_FULL */
 };
@@ -42,7 +44,7 @@ int ledger_instances(struct db *db, bool retired_too, ledger_instance_fn *visit,
                      struct err *e);
 /* Adds an instance that starts at the oldest staged record, under the gate's lock. ERR_CONFLICT:
  * the name is taken (also by a retired one). ERR_CONFIG: a name of other characters than ASCII
- * letters, digits, '.', '_', '-', or over 63; or LEDGER_MAX_INSTANCES are there. */
+ * letters, digits, '.', '_', '-', or too long; or LEDGER_MAX_INSTANCES are there. */
 int ledger_add(struct staging *st, struct slice name, struct slice module, bool required,
                int32_t readback, struct err *e);
 /* The first start: adds all of them or, when there is any instance already, none. */
@@ -154,7 +156,7 @@ struct ledger_holder {
     int64_t instance;
     char name[64];
     int32_t readback;
-    int64_t pos, full_from; /* below full_from it verified without a full read-back */
+    int64_t pos, full_from; /* below full_from nothing counts as read back in full */
 };
 int ledger_holders(struct db *db, int64_t generation, int32_t part,
                    struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);

@@ -31,7 +31,8 @@ struct cut {
     struct slot slots[LEDGER_MAX_RANGES];
     size_t slot_count;
     int64_t records, bytes, oldest_us;
-    bool full; /* a limit was reached */
+    bool full;       /* a limit was reached */
+    bool reads_back; /* the instance's module, in full */
 };
 
 static int oldest_first(const void *a, const void *b)
@@ -162,6 +163,17 @@ static int pass_empty(struct cut *c, bool *moved, struct err *e)
     return 0;
 }
 
+/* Rows that were passed over on a list's word: nobody read them back for this instance. */
+static int not_read_back(struct cut *c, const struct ledger_range *passed, struct err *e)
+{
+    return db_run(
+        c->db,
+        "UPDATE cursor SET full_from = $4 WHERE instance = $1 AND generation = $2"
+        " AND part = $3 AND full_from < $4",
+        DB_ARGS(DB_I(c->instance), DB_I(passed->generation), DB_I(passed->part), DB_I(passed->to)),
+        NULL, e);
+}
+
 /* After a restore: what the instance's archive holds already is no part of a batch. */
 static int pass_had(struct cut *c, struct staging_txn *t, bool *moved, struct err *e)
 {
@@ -170,13 +182,16 @@ static int pass_had(struct cut *c, struct staging_txn *t, bool *moved, struct er
     for (size_t i = 0; rc == 0 && left && i < c->slot_count; i++) {
         struct ledger_range *r = &c->slots[i].range;
         const int64_t from = r->from;
+        bool proved = true;
         if (c->slots[i].oldest_us == INT64_MAX)
             continue;
-        rc = had_pass(t, c->instance, r, e);
+        rc = had_pass(t, c->instance, r, &proved, e);
         if (rc < 0 || r->from == from)
             continue;
         const struct ledger_range passed = {r->generation, r->part, from, r->from};
         rc = move_cursor(c, &passed, e);
+        if (rc == 0 && !(proved && c->reads_back))
+            rc = not_read_back(c, &passed, e);
         *moved = true;
     }
     return rc;
@@ -416,6 +431,7 @@ static int cut_once(struct staging *st, const struct ledger_instance *i,
         return rc;
     c->db = t.db;
     c->instance = i->id;
+    c->reads_back = i->readback == LEDGER_READBACK_FULL;
     c->sink = sink;
     rc = next_number(c, e);
     if (rc == 0)

@@ -91,7 +91,7 @@
     " archived BIGINT NOT NULL, batches BIGINT NOT NULL, added_us BIGINT NOT NULL,"                \
     " failures BIGINT NOT NULL, last_error TEXT, next_try_us BIGINT NOT NULL,"                     \
     " missed BIGINT NOT NULL DEFAULT 0);"                                                          \
-    /* full_from: below it the instance verified without reading every byte back. */               \
+    /* full_from: below it the instance verified, or passed over, without reading every byte. */   \
     "CREATE TABLE cursor ("                                                                        \
     " instance BIGINT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                 \
     " pos BIGINT NOT NULL, full_from BIGINT NOT NULL DEFAULT 0,"                                   \
@@ -116,10 +116,10 @@
     " instance BIGINT NOT NULL, stream BIGINT NOT NULL, records BIGINT NOT NULL,"                  \
     " PRIMARY KEY (instance, stream));"                                                            \
     /* After a restore from an older copy: by their hashes, records that an instance's archive */   \
-    /* holds and that it has not passed over yet. */                                               \
+    /* holds and that it has not passed over yet. proved: by their bytes, or a person's word. */   \
     "CREATE TABLE had ("                                                                           \
     " instance BIGINT NOT NULL, hash " BYTES " NOT NULL, copies BIGINT NOT NULL,"                  \
-    " PRIMARY KEY (instance, hash));"                                                              \
+    " proved BIGINT NOT NULL, PRIMARY KEY (instance, hash));"                                      \
     /* Locked first by whoever deletes, and by whatever may forbid a deletion. released: rises */  \
     /* when something that kept records back has ended. */                                         \
     "CREATE TABLE gate (id BIGINT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL,"            \

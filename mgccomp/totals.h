@@ -29,7 +29,7 @@ struct totals_check {
     const struct totals_source *sources; /* totals of others are not judged */
     size_t n;
     int64_t now_us;
-    int64_t since_us;    /* since when capture has been reading */
+    int64_t since_us;    /* since when capture has been reading by this clock */
     int64_t patience_ms; /* how long a record may take behind the totals that name it */
     bool caught_up;      /* what is not captured is not waiting in the queue either */
 };

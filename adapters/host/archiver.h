@@ -21,12 +21,13 @@ int adapter_describe_command(struct app_io *io, const char *modules_dir, int arg
 
 struct archiver_options {
     struct staging *staging;
-    struct conf *conf;       /* sections "adapter NAME" */
-    const char *modules_dir; /* where mgc_<module>.so lie */
-    const char *scratch_dir; /* workers' private folders and spools */
-    const char *program;     /* path of this executable, for `worker` */
-    struct wake *captured;   /* rung after a capture commit; may be NULL */
-    struct wake *archived;   /* rung after a batch was verified (sweep); may be NULL */
+    struct conf *conf;         /* sections "adapter NAME" */
+    const char *modules_dir;   /* where mgc_<module>.so lie */
+    const char *scratch_dir;   /* workers' private folders and spools */
+    const char *delivered_dir; /* see delivered.h; exists */
+    const char *program;       /* path of this executable, for `worker` */
+    struct wake *captured;     /* rung after a capture commit; may be NULL */
+    struct wake *archived;     /* rung after a batch was verified (sweep); may be NULL */
 };
 
 struct archiver;

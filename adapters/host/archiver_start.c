@@ -139,8 +139,7 @@ static int prepare(const struct archiver_options *o, struct err *e)
         return err_memory(e, "the list of adapters");
     conf_each_named(o->conf, "adapter", keep_name, names);
     if (names->too_many)
-        return err_set(e, ERR_CONFIG, "over %d adapter sections, or a name over 63 bytes",
-                       LEDGER_MAX_INSTANCES);
+        return err_set(e, ERR_CONFIG, "over %d adapter sections", LEDGER_MAX_INSTANCES);
     known->sections = names;
     int rc = read_rows(o, known, e);
     if (rc < 0)
@@ -160,7 +159,9 @@ static int compare_with_archives(const struct archiver_options *o, struct older_
                                  struct err *e)
 {
     OWN(own_db) struct db *db = NULL;
-    int rc = older_copy_new(older, o->staging, o->conf, o->modules_dir, o->program, e);
+    const struct older_copy_options options = {o->staging, o->conf, o->modules_dir, o->program,
+                                               o->delivered_dir};
+    int rc = older_copy_new(older, &options, e);
     if (rc == 0)
         rc = staging_reader(o->staging, &db, e);
     return rc == 0 ? older_copy_check(*older, o->staging, db, e) : rc;
@@ -189,6 +190,7 @@ int archiver_start(struct archiver **out, const struct archiver_options *o, stru
     a->context.staging = o->staging;
     a->context.program = o->program;
     a->context.scratch_dir = o->scratch_dir;
+    a->context.delivered_dir = o->delivered_dir;
     if (!wake_init(&a->own))
         return err_set(e, ERR_RETRY, "the archiver's doorbell can't be made");
     rc = pthread_create(&a->thread, NULL, archiver_run_thread, a);

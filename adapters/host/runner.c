@@ -6,6 +6,7 @@
  */
 #include "adapters/host/runner.h"
 
+#include "adapters/host/delivered.h"
 #include "adapters/host/runner_end.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -130,6 +131,9 @@ static int begin_delivery(struct runner *r, struct runner_context *c, struct err
     if (rc != ERR_CONFLICT)
         return rc;
     rc = ledger_attempt(c->staging, &r->batch, e);
+    if (rc == 0)
+        rc = delivered_note(c->delivered_dir, r->row.name, r->batch.number, e);
+    FAULT("delivered.noted");
     return rc == 0 ? start_worker(r, c, WIRE_DELIVER, e) : rc;
 }
 

@@ -18,7 +18,7 @@
 struct runner_context {
     struct staging *staging;
     struct db *reader;
-    const char *program, *scratch_dir;
+    const char *program, *scratch_dir, *delivered_dir;
     int64_t until_ms; /* no worker may run longer (clock_mono_ms) */
     bool draining, stopping;
     bool archived; /* set when a batch was verified */

@@ -361,7 +361,7 @@ static void hash_at(struct fixture *f, int64_t pos, uint8_t out[SHA256_SIZE])
     memcpy(out, db_rows_slice(r, 0).p, SHA256_SIZE);
 }
 
-static void had(struct fixture *f, const int64_t *positions, size_t n, int64_t batch)
+static void had(struct fixture *f, const int64_t *positions, size_t n, int64_t batch, bool proved)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     struct had_batch b = {.instance = f->instance.id, .number = batch, .records = (int64_t)n};
@@ -371,7 +371,7 @@ static void had(struct fixture *f, const int64_t *positions, size_t n, int64_t b
     (void)snprintf(b.id, sizeof b.id, "00000000-0000-7000-8000-%012lld", (long long)batch);
     ok(lease_begin(f->st, &t, &f->e), &f->e);
     for (size_t i = 0; i < n; i++)
-        ok(had_add(&t, f->instance.id, hashes[i], &f->e), &f->e);
+        ok(had_add(&t, f->instance.id, hashes[i], proved, &f->e), &f->e);
     ok(had_adopt(&t, &b, &f->e), &f->e);
     ok(had_number(&t, f->instance.id, batch, &f->e), &f->e);
     ok(staging_commit(&t, &f->e), &f->e);
@@ -382,7 +382,7 @@ static void what_an_archive_holds_is_in_no_batch(void **state)
     static const int64_t positions[] = {0, 1, 4, 7};
     struct fixture *f = *state;
     posts(f, &f->room, 8);
-    had(f, positions, 4, 7);
+    had(f, positions, 4, 7, true);
     whole(f);
     ok(cut(f), &f->e); /* 0 and 1 are passed over; 4 ends it */
     assert_int_equal(f->batch.number, 8);
@@ -404,6 +404,34 @@ static void what_an_archive_holds_is_in_no_batch(void **state)
     whole(f);
 }
 
+/* It is not delivered again, and goes only once another instance has read it back. */
+static void what_an_archive_only_lists_is_no_proof(void **state)
+{
+    static const int64_t positions[] = {1, 2};
+    struct fixture *f = *state;
+    posts(f, &f->room, 4);
+    had(f, positions, 2, 7, false);
+    whole(f);
+    ok(cut(f), &f->e);
+    assert_int_equal(f->batch.records, 1);
+    archive(f);
+    assert_int_equal(swept(f), 1); /* it was read back, the next two were not */
+    ok(cut(f), &f->e);
+    assert_int_equal(f->batch.ranges[0].from, 3);
+    archive(f);
+    assert_int_equal(number(f, "SELECT full_from FROM cursor"), 3);
+    assert_int_equal(swept(f), 0);
+    whole(f);
+    ok(ledger_add(f->st, SLICE("xml"), SLICE("plain"), true, 2, &f->e), &f->e);
+    read_instance(f);
+    ok(cut(f), &f->e);
+    assert_int_equal(f->batch.records, 3);
+    assert_int_equal(swept(f), 0);
+    archive(f);
+    assert_int_equal(swept(f), 3);
+    whole(f);
+}
+
 static void a_batch_enters_the_ledger_once(void **state)
 {
     static const int64_t positions[] = {0};
@@ -415,7 +443,7 @@ static void a_batch_enters_the_ledger_once(void **state)
     ok(staging_reader(f->st, &db, &f->e), &f->e);
     ok(had_adopted(db, f->instance.id, 3, &adopted, &f->e), &f->e);
     assert_false(adopted);
-    had(f, positions, 1, 3);
+    had(f, positions, 1, 3, true);
     ok(had_adopted(db, f->instance.id, 3, &adopted, &f->e), &f->e);
     assert_true(adopted);
     OWN(own_staging_txn) struct staging_txn t = {0};
@@ -495,7 +523,8 @@ static void names_of_batches_are_read_back(void **state)
         CASE(f, bytes_that_are_no_record_are_found), CASE(f, it_takes_no_words),                   \
         CASE(f, a_settlement_that_is_gone_is_found), CASE(f, batches_that_overlap_are_found),      \
         CASE(f, findings_are_json_too), CASE(f, many_rows_are_read_in_pages),                      \
-        CASE(f, what_an_archive_holds_is_in_no_batch), CASE(f, a_batch_enters_the_ledger_once),    \
+        CASE(f, what_an_archive_holds_is_in_no_batch),                                             \
+        CASE(f, what_an_archive_only_lists_is_no_proof), CASE(f, a_batch_enters_the_ledger_once),  \
         CASE(f, a_trusted_instance_has_what_another_cut), CASE(f, names_of_batches_are_read_back)
 
 int main(void)

@@ -81,7 +81,7 @@ static void conflicts_and_refusals(void **state)
     assert_int_equal(put(p, 5, DB_N, DB_T(SLICE("a\0b")), DB_N), ERR_REJECTED);
     assert_int_equal(put(p, 6, DB_N, DB_T(SLICE("\xff\xfe")), DB_N), ERR_REJECTED);
     assert_int_equal(db_run(p->db, "INSERT INTO absent VALUES ($1)", DB_ARGS(DB_I(1)), NULL, &p->e),
-                     ERR_CONFIG);
+                     ERR_FAULT);
     assert_int_equal(count(p), 2);
     int64_t none = 7;
     assert_int_equal(db_int(p->db, "SELECT k FROM t WHERE k = 99", DB_NO_ARGS, 0, &none, &p->e),
@@ -252,7 +252,7 @@ static void migrations_run_once(void **state)
     ok(db_migrate(p->db, "m", steps, 2, &p->e), &p->e);
     ok(db_migrate(p->db, "m", steps, 2, &p->e), &p->e);
     ok(db_migrate(reader, "m", steps, 2, &p->e), &p->e);
-    assert_int_equal(db_migrate(p->db, "m", steps, 3, &p->e), ERR_CONFIG);
+    assert_int_equal(db_migrate(p->db, "m", steps, 3, &p->e), ERR_FAULT);
     ok(db_int(p->db, "SELECT CAST(sum(a) AS bigint) FROM m", DB_NO_ARGS, 0, &n, &p->e), &p->e);
     assert_int_equal(n, 3);
     assert_int_equal(db_migrate(p->db, "m", steps, 1, &p->e), ERR_CONFIG);
@@ -376,9 +376,9 @@ static void class_tables(void **state)
         {"54000", ERR_REJECTED}, {"0A000", ERR_REJECTED}, {"40001", ERR_RETRY},
         {"40P01", ERR_RETRY},    {"55P03", ERR_RETRY},    {"57P01", ERR_RETRY},
         {"53100", ERR_RETRY},    {"53300", ERR_RETRY},    {"08006", ERR_RETRY},
-        {"58030", ERR_RETRY},    {"42P01", ERR_CONFIG},   {"3D000", ERR_CONFIG},
-        {"28P01", ERR_CONFIG},   {"25006", ERR_CONFIG},   {"25P02", ERR_FAULT},
-        {"XX001", ERR_FAULT},    {"", ERR_RETRY},
+        {"58030", ERR_RETRY},    {"42P01", ERR_FAULT},    {"42501", ERR_CONFIG},
+        {"3D000", ERR_CONFIG},   {"28P01", ERR_CONFIG},   {"25006", ERR_CONFIG},
+        {"25P02", ERR_FAULT},    {"XX001", ERR_FAULT},    {"", ERR_RETRY},
     };
     static const struct {
         int code;
@@ -399,7 +399,7 @@ static void class_tables(void **state)
         {SQLITE_CORRUPT, ERR_FAULT},
         {SQLITE_NOTADB, ERR_FAULT},
         {SQLITE_READONLY, ERR_CONFIG},
-        {SQLITE_ERROR, ERR_CONFIG},
+        {SQLITE_ERROR, ERR_FAULT},
     };
     (void)state;
     for (size_t i = 0; i < sizeof pg / sizeof pg[0]; i++)

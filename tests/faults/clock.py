@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The clock jumps a month ahead, back again, and two days into the past, with everything running: the archives
-are complete and in order, the source is complete to a time that is not in the future, nothing waits for it.
+are complete and in order, the source is complete to a time that is not in the future, nothing waits for it, and
+no source counts as silent by it.
 
     clock.py HOLDFAST embedded|services        a build with HOLDFAST_FAULTS
 """
@@ -54,6 +55,8 @@ def main():
             d.drain()
         status = d.status()
         check(status["verdict"] == "COMPLETE", "status: %s", status)
+        listed = d.holdfast("incident", "list", "--all").stdout
+        check("silent" not in listed and "gap" not in listed, "incidents by the clock alone: %s", listed)
         now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=1)
         for source in status["sources"]:
             to = source.get("complete_to") and datetime.datetime.fromisoformat(source["complete_to"][:-1] + "+00:00")

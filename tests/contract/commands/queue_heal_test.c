@@ -296,6 +296,27 @@ static void what_the_queue_refuses_again_is_said(void **state)
                                      "Type: holdfast incident list\n");
 }
 
+/* What two people gave up is not asked for again, and not called missing. */
+static void what_was_accepted_as_lost_is_not_missed(void **state)
+{
+    struct fixture *f = *state;
+    posts(f, "urn:one", 3);
+    open_gap(f, "urn:one");
+    run_in(f, f->store, "INSERT INTO parked SELECT id, 2, 1, 'refused' FROM stream");
+    run_in(f, f->staging,
+           "INSERT INTO stream (source, epoch, subject, sequence, hash, captured, last_us)"
+           " VALUES ('urn:one', 1, 'room', 3, x'00', 2, 1);"
+           "UPDATE incident SET stream = (SELECT id FROM stream)");
+    assert_int_equal(heal(f, "--timeout=300ms"), APP_FAILED);
+    assert_said(f->said.out, "1 records are refused by the queue");
+    run_in(f, f->staging, "UPDATE incident SET closed_us = 1, accepted_by = 'two'");
+    assert_int_equal(heal(f, "--timeout=300ms"), APP_OK);
+    assert_string_equal(f->said.out,
+                        "nothing is missed but what was accepted as lost\n"
+                        "  1 records that the queue refused were accepted as lost: nobody"
+                        " waits for them\n");
+}
+
 #define CASE(fn, f)                                                                                \
     {                                                                                              \
 #fn, fn, set_up, tear_down, f                                                              \
@@ -313,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(nothing_to_heal, &alone),
         CASE(without_a_queue_nobody_is_asked, &alone),
+        CASE(what_was_accepted_as_lost_is_not_missed, &alone),
         CASE(stores_send_what_is_missing, &services),
         CASE(without_capture_nothing_is_settled_in_time, &services),
         CASE(what_the_queue_refuses_again_is_said, &services),

@@ -41,8 +41,9 @@ static void names_are_plain(void **state)
     bool any = false;
     memset(longer, 'x', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
-    struct slice fits = {longer, 63};
-    assert_int_equal(add(f, (struct slice){longer, 64}, SLICE("plain")), ERR_CONFIG);
+    struct slice fits = {longer, LEDGER_MAX_NAME};
+    assert_int_equal(add(f, (struct slice){longer, LEDGER_MAX_NAME + 1}, SLICE("plain")),
+                     ERR_CONFIG);
     assert_int_equal(add(f, slice_of(longer), SLICE("plain")), ERR_CONFIG);
     assert_int_equal(add(f, (struct slice){0}, SLICE("plain")), ERR_CONFIG);
     assert_int_equal(add(f, SLICE("a"), SLICE("../plain")), ERR_CONFIG);

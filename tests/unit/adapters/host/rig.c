@@ -130,13 +130,17 @@ static void make_output(void *arg, struct slice name)
 struct archiver_options rig_options(struct rig *r)
 {
     static char scratch[500];
+    static char delivered[500];
     (void)snprintf(scratch, sizeof scratch, "%s/scratch", r->dir);
     (void)mkdir(scratch, 0700);
+    (void)snprintf(delivered, sizeof delivered, "%s/delivered", r->dir);
+    (void)mkdir(delivered, 0700);
     conf_each_named(r->conf, "adapter", make_output, r);
     return (struct archiver_options){.staging = r->st,
                                      .conf = r->conf,
                                      .modules_dir = HOLDFAST_ABI_MODULES,
                                      .scratch_dir = scratch,
+                                     .delivered_dir = delivered,
                                      .program = "/proc/self/exe",
                                      .captured = &r->captured,
                                      .archived = &r->archived};
