@@ -177,9 +177,9 @@ static int count_staging(struct looking *l, struct err *e)
         " WHERE r.generation = q.generation AND r.part = p.part ORDER BY r.pos LIMIT 1) AS time_us"
         " FROM queue q CROSS JOIN position p UNION ALL SELECT (SELECT k.time_us FROM kept k"
         " WHERE k.generation = g.generation AND k.part = g.part AND k.pos >= g.from_pos"
-        " AND k.pos < g.to_pos ORDER BY k.pos LIMIT 1) FROM batch b JOIN instance i"
-        " ON i.id = b.instance AND i.required = 1 AND i.state <> 'retired' JOIN batch_range g"
-        " ON g.batch = b.id WHERE b.state <> 'verified') t";
+        " AND k.pos < g.to_pos ORDER BY k.pos LIMIT 1) FROM batch_range g WHERE g.batch IN"
+        " (SELECT b.id FROM batch b JOIN instance i ON i.id = b.instance AND i.required = 1"
+        " AND i.state <> 'retired' WHERE b.state <> 'verified')) t";
     static const struct {
         const char *name;
         size_t at;

@@ -13,8 +13,9 @@
 
 #include "mgccomp/staging.h"
 
-/* Of the row that a statement calls r, 1 or 0: is its place shut by an open incident (three
- * questions, each of which an index answers); is it in a batch that is not verified. */
+/* Of the row that a statement calls r, 1 or 0: is its place shut by an open incident; is it in a
+ * batch that is not verified. Both are asked for ten thousand rows at a time: they are put so that
+ * indexes answer them, however long the ledger and the list of incidents are. */
 #define KEPT_SHUT_BY(place)                                                                        \
     "EXISTS (SELECT 1 FROM incident i WHERE i.closed_us IS NULL AND i.kind <> 'backlog'"           \
     " AND " place ")"
@@ -25,9 +26,9 @@
 #define KEPT_SHUT_PART KEPT_SHUT_BY("i.stream IS NULL AND i.source IS NULL AND i.part = r.part")
 #define KEPT_SHUT      "(" KEPT_SHUT_ROOM " OR " KEPT_SHUT_SOURCE " OR " KEPT_SHUT_PART ")"
 #define KEPT_IN_HAND                                                                               \
-    "(EXISTS (SELECT 1 FROM batch b JOIN instance o ON o.id = b.instance"                          \
-    " JOIN batch_range g ON g.batch = b.id AND g.generation = r.generation AND g.part = r.part"    \
-    " WHERE b.state <> 'verified' AND o.state <> 'retired' AND g.from_pos <= r.pos"                \
+    "(EXISTS (SELECT 1 FROM batch_range g WHERE g.batch IN (SELECT b.id FROM batch b"              \
+    " JOIN instance o ON o.id = b.instance WHERE b.state <> 'verified' AND o.state <> 'retired')"  \
+    " AND g.generation = r.generation AND g.part = r.part AND g.from_pos <= r.pos"                 \
     " AND g.to_pos > r.pos))"
 
 /* A stretch of a partition: first <= pos <= last. */

@@ -38,8 +38,8 @@ static int batch_row(struct db *db, int64_t instance, struct ledger_batch *b, st
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(db,
                       "SELECT id, number, stem, state, cut_us, records, bytes, attempts, digest"
-                      " FROM batch WHERE instance = $1 AND state IN ('frozen', 'settled')"
-                      " ORDER BY number LIMIT 1",
+                      " FROM batch WHERE instance = $1 AND state <> 'verified'"
+                      " AND state IN ('frozen', 'settled') ORDER BY number LIMIT 1",
                       DB_ARGS(DB_I(instance)), &r, e);
     if (rc == 0)
         rc = db_rows_next(r, e);
@@ -237,13 +237,19 @@ static int all_done(struct db *db, const struct ledger_batch *b, struct err *e)
     return rc;
 }
 
-/* What the sweep kept because an instance that is not required had it in hand may go now. */
+/* What the sweep kept may go now: because an instance that is not required had it in hand, or from
+ * before this one got it. */
 static int release(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
 {
-    int64_t required = 0;
-    int rc = db_int(t->db, "SELECT required FROM instance WHERE id = $1",
-                    DB_ARGS(DB_I(b->instance)), 0, &required, e);
-    return rc < 0 || required ? rc : kept_released(t, e);
+    int64_t wanted = 0;
+    int rc =
+        db_int(t->db,
+               "SELECT CASE WHEN EXISTS (SELECT 1 FROM instance WHERE id = $1 AND required = 0)"
+               " OR EXISTS (SELECT 1 FROM batch_range g JOIN kept k ON k.generation ="
+               " g.generation AND k.part = g.part AND k.pos >= g.from_pos AND k.pos < g.to_pos"
+               " WHERE g.batch = $2) THEN 1 ELSE 0 END",
+               DB_ARGS(DB_I(b->instance), DB_T(slice_of(b->id))), 0, &wanted, e);
+    return rc < 0 || !wanted ? rc : kept_released(t, e);
 }
 
 /* What status counts: in the transaction that makes it true. */

@@ -104,7 +104,7 @@
     " records BIGINT NOT NULL, bytes BIGINT NOT NULL, digest " BYTES " NOT NULL,"                  \
     " format BIGINT NOT NULL, roster " BYTES " NOT NULL, attempts BIGINT NOT NULL,"                \
     " last_error TEXT, changed_us BIGINT NOT NULL, UNIQUE (instance, number));"                    \
-    "CREATE INDEX batch_open ON batch (instance) WHERE state <> 'verified';"                       \
+    "CREATE INDEX batch_open ON batch (instance, number) WHERE state <> 'verified';"               \
     "CREATE TABLE batch_range ("                                                                   \
     " batch TEXT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                      \
     " from_pos BIGINT NOT NULL, to_pos BIGINT NOT NULL, PRIMARY KEY (batch, generation, part));"   \

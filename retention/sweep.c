@@ -22,7 +22,7 @@
 enum {
     PARTS = 256,
     PAUSE_MS = 10000,
-    KEPT_EVERY_MS = 60000, /* kept records are looked at, even if nothing says that they may go */
+    KEPT_EVERY_MS = 3600 * 1000, /* kept records are looked at, even if nothing was released */
     PRUNE_EVERY_MS = 3600 * 1000,
 };
 /* Hashes of deleted records are kept so long, so that a late repeat is told from a fork. */

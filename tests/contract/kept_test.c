@@ -9,6 +9,8 @@
 #include "retention/sweep_hashes.h"
 #include "tests/contract/stage.h"
 
+#include <stdio.h>
+
 static int set_up(void **state)
 {
     struct stage *f = *state;
@@ -77,28 +79,56 @@ static void read_back_that_is_learnt_later_covers_nothing_before(void **state)
     assert_int_equal(number(f, "SELECT full_from FROM cursor"), 5);
 }
 
-/* A gap in each of a thousand rooms: each record's place is found by an index. */
-static void many_incidents_cost_little(void **state)
+/* How often SQLite says that it searches, or scans, the table of that name. */
+static int planned(struct stage *f, const char *question, const char *how)
 {
-    struct stage *f = *state;
     OWN(own_db) struct db *db = NULL;
     OWN(own_db_rows) struct db_rows *r = NULL;
-    static const char ask[] =
-        "EXPLAIN QUERY PLAN SELECT CASE WHEN " KEPT_SHUT " THEN 1 ELSE 0 END FROM record r";
-    int searched = 0;
-    if (f->postgres)
-        return; /* its planner goes by sizes */
+    char sql[3000];
+    int n = 0;
+    (void)snprintf(sql, sizeof sql,
+                   "EXPLAIN QUERY PLAN SELECT CASE WHEN %s THEN 1 ELSE 0 END FROM record r",
+                   question);
     ok(staging_reader(f->st, &db, &f->e), &f->e);
-    ok(db_query(db, ask, DB_NO_ARGS, &r, &f->e), &f->e);
+    ok(db_query(db, sql, DB_NO_ARGS, &r, &f->e), &f->e);
     int rc = db_rows_next(r, &f->e);
-    for (; rc == 1; rc = db_rows_next(r, &f->e)) {
-        struct slice text = db_rows_slice(r, 3);
-        if (slice_starts(text, "SEARCH i USING"))
-            searched++;
-        assert_false(slice_starts(text, "SCAN i"));
-    }
+    for (; rc == 1; rc = db_rows_next(r, &f->e))
+        n += slice_starts(db_rows_slice(r, 3), how);
     ok(rc, &f->e);
-    assert_int_equal(searched, 3);
+    return n;
+}
+
+/* What is asked of each row must not read the whole ledger, or all incidents. */
+static void reasons_to_keep_are_found_by_indexes(void **state)
+{
+    struct stage *f = *state;
+    if (f->postgres)
+        return; /* its planner goes by how much there is */
+    assert_int_equal(planned(f, KEPT_SHUT, "SEARCH i USING"), 3);
+    assert_int_equal(planned(f, KEPT_SHUT, "SCAN i"), 0);
+    assert_int_equal(planned(f, KEPT_IN_HAND, "SEARCH g USING"), 1);
+    assert_int_equal(planned(f, KEPT_IN_HAND, "SCAN g"), 0);
+    assert_int_equal(planned(f, KEPT_IN_HAND, "SCAN b USING INDEX batch_open"), 1);
+}
+
+/* Kept before an adapter was added, they may go when it has them, and the sweep hears of it. */
+static void what_a_new_adapter_gets_is_released(void **state)
+{
+    struct stage *f = *state;
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "parked", SLICE("552 too big"), &f->e), &f->e);
+    assert_int_equal(sweep(f), 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 3);
+    struct ledger_instance b = added(f, "b", true, 2);
+    run_sql(f, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
+    ok(ledger_open_batch(f->st, 1, &f->batch, &f->e), &f->e);
+    archive(f);
+    assert_int_equal(sweep(f), 0);
+    int64_t before = number(f, "SELECT released FROM gate");
+    archive_all(f, &b);
+    assert_int_equal(number(f, "SELECT released FROM gate"), before + 1);
+    assert_int_equal(sweep(f), 3);
 }
 
 static int64_t pruned(struct stage *f)
@@ -151,7 +181,8 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(a_parked_batch_holds_nothing_but_itself),
         CASE(read_back_that_is_learnt_later_covers_nothing_before),
-        CASE(many_incidents_cost_little),
+        CASE(reasons_to_keep_are_found_by_indexes),
+        CASE(what_a_new_adapter_gets_is_released),
         CASE(hashes_wait_for_the_totals),
         CASE(a_source_that_stopped_confirms_all),
     };
