@@ -263,6 +263,7 @@ int event_build(struct store *s, const struct store_event *event, struct event_s
 {
     struct stream_head *head = NULL;
     const struct stream_key key = {event->source, event_subject(s, event, st), st->epoch};
+    st->duplicate = false; /* in a group that failed it was one of an event that may stay out now */
     int rc = heads_take(s, &key, &head, e);
     if (rc == ERR_CONFLICT && s->claims.lease_ms > 0)
         return refuse(st, rc, e);

@@ -105,6 +105,31 @@ static void one_bad_event_stays_out(void **state)
     assert_int_equal(check_room(p->s, ROOM).count, 3);
 }
 
+/* What a repeat repeats was refused: it is no duplicate of anything then. */
+static void a_repeat_of_what_stays_out_stays_out(void **state)
+{
+    struct place *p = *state;
+    struct store_event events[3] = {post(HELLO), post(HELLO), post(HELLO)};
+    struct store_result r[3];
+
+    events[0].presence = STORE_PRESENCE_LEAVE; /* of one who is not in */
+    events[0].session = SLICE("urn:x");
+    events[0].participant = SLICE("sip:ann");
+    for (int i = 0; i < 2; i++) {
+        events[i].has_once = true;
+        events[i].once[0] = 7;
+    }
+    events[1].members = SLICE("\"participant\":\"sip:ann\",\"text\":\"the second try\"");
+    OK(store_claim(p->s, SOURCE, &e));
+    OK(store_append(p->s, events, 3, r, &e));
+    assert_int_equal(r[0].class, ERR_REJECTED);
+    assert_int_equal(r[1].class, 0);
+    assert_false(r[1].duplicate);
+    assert_int_equal(r[1].sequence, 1);
+    assert_int_equal(r[2].sequence, 2);
+    assert_int_equal(check_room(p->s, ROOM).count, 2);
+}
+
 static void once_is_once(void **state)
 {
     struct place *p = *state;
@@ -473,19 +498,13 @@ int main(int argc, char **argv)
 {
     (void)argc;
     const struct CMUnitTest tests[] = {
-        ON_BOTH(appended_is_read_back),
-        ON_BOTH(streams_interleave),
-        ON_BOTH(heads_after_reopen),
-        ON_BOTH(one_bad_event_stays_out),
-        ON_BOTH(once_is_once),
-        ON_BOTH(producers_records),
-        ON_BOTH(sequenced_producer_keeps_its_chain),
-        ON_BOTH(big_records),
-        ON_BOTH(second_claim_is_refused),
-        ON_BOTH(history_pages),
-        ON_BOTH(history_among_others),
-        ON_BOTH(embedded_queue),
-        ON_BOTH(relayed_only_rises),
+        ON_BOTH(appended_is_read_back), ON_BOTH(streams_interleave),
+        ON_BOTH(heads_after_reopen),    ON_BOTH(one_bad_event_stays_out),
+        ON_BOTH(once_is_once),          ON_BOTH(a_repeat_of_what_stays_out_stays_out),
+        ON_BOTH(producers_records),     ON_BOTH(sequenced_producer_keeps_its_chain),
+        ON_BOTH(big_records),           ON_BOTH(second_claim_is_refused),
+        ON_BOTH(history_pages),         ON_BOTH(history_among_others),
+        ON_BOTH(embedded_queue),        ON_BOTH(relayed_only_rises),
         ON_BOTH(rooms_and_users),
     };
     return has_scratch(argv[0]) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
