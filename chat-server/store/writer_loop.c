@@ -214,10 +214,6 @@ static int open_again(struct writer *w, struct err *e)
         rc = store_resume_session(w->store, slice_of(w->session_source), slice_of(w->session), e);
     for (size_t i = 0; rc == 0 && i < w->claim_count; i++)
         rc = store_claim(w->store, slice_of(w->claims[i]), e);
-    if (rc < 0) {
-        store_close(w->store);
-        w->store = NULL;
-    }
     return rc;
 }
 
@@ -241,7 +237,14 @@ static int pass_on_doubtful(struct writer *w, struct err *e)
 static int reconnect(struct writer *w, struct err *e)
 {
     int rc = open_again(w, e);
-    return rc < 0 ? rc : pass_on_doubtful(w, e);
+    if (rc == 0)
+        rc = pass_on_doubtful(w, e);
+    /* A connection that is there counts as one on which nothing is in doubt any more. */
+    if (rc < 0) {
+        store_close(w->store);
+        w->store = NULL;
+    }
+    return rc;
 }
 
 /* After a commit whose answer never came. 1: it is committed, results are complete. 0: it is not.

@@ -44,6 +44,7 @@ struct proxy {
     pthread_t thread;
     atomic_int mode; /* CUT_*: for the next COMMIT, then PASS or, with away_after, AWAY */
     atomic_bool away_after, stop;
+    atomic_int accepted; /* connections that reached the server */
     struct pair pairs[PAIRS];
 };
 
@@ -125,6 +126,7 @@ static void accept_one(struct proxy *x)
     for (int i = 0; i < PAIRS && server >= 0; i++) {
         if (x->pairs[i].client < 0) {
             x->pairs[i] = (struct pair){client, server, false};
+            atomic_fetch_add(&x->accepted, 1);
             return;
         }
     }
@@ -291,8 +293,16 @@ static void cut_after_commit(void **state)
     cut_at(state, CUT_AFTER);
 }
 
+static void do_sql(const struct place *p, const char *sql)
+{
+    OWN(own_db) struct db *db = NULL;
+    OK(db_open(&db, p->real_url, 0, &e));
+    OK(db_script(db, sql, &e));
+}
+
 /* The store comes back too late to say what became of the group: nobody is told that it was stored,
- * and those behind it are refused rather than stored before it is known. */
+ * and those behind it are refused rather than stored before it is known. Nor is that forgotten when
+ * the store is back and can't be asked at once. */
 static void in_doubt_for_long(void **state)
 {
     struct place *p = *state;
@@ -305,9 +315,17 @@ static void in_doubt_for_long(void **state)
         assert_int_equal(r[i].class, ERR_DOUBT);
     assert_int_equal(submit(p, r), ERR_RETRY);
     assert_int_equal(atomic_load(&p->told), 0);
+    do_sql(p, "ALTER TABLE chat.record RENAME TO aside");
+    atomic_store(&p->proxy.accepted, 0);
     atomic_store(&p->proxy.away_after, false);
     atomic_store(&p->proxy.mode, PASS);
-    int64_t until = clock_mono_ms() + 10000;
+    int64_t until = clock_mono_ms() + 20000;
+    do {
+        (void)poll(NULL, 0, 10);
+        writer_state(p->w, &ws);
+    } while (!ws.reachable && atomic_load(&p->proxy.accepted) < 2 && clock_mono_ms() < until);
+    assert_false(ws.reachable);
+    do_sql(p, "ALTER TABLE chat.aside RENAME TO record");
     do {
         (void)poll(NULL, 0, 10);
         writer_state(p->w, &ws);
