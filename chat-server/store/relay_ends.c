@@ -63,7 +63,8 @@ int relay_ends_write(struct relay *r, struct err *e)
     int rc = 0;
     for (int32_t i = 0; rc == 0 && r->ends_moved && i < r->parts_seen; i++) {
         struct relay_part *p = &r->parts[i];
-        if (p->last_offset == p->noted_offset || p->last_offset < 0)
+        /* One that fell may have risen to the very same place since. */
+        if ((p->last_offset == p->noted_offset && p->fell_from < 0) || p->last_offset < 0)
             continue;
         if (p->fell_from >= 0)
             rc = store_log_change_open(r->store, slice_of(r->source), i, p->fell_from, p->fell_to,

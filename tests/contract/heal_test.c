@@ -276,6 +276,38 @@ static void a_topic_made_again_under_load_heals(void **state)
     assert_true(number(p, "SELECT count(*) FROM incident WHERE kind = 'log-changed'") > 0);
 }
 
+static int64_t relayed(const struct place *p)
+{
+    OWN(own_db) struct db *db = NULL;
+    int64_t n = 0;
+    OK(db_open(&db, p->store, 0, &e));
+    OK(db_int(db, "SELECT CAST(sum(relayed) AS bigint) FROM chat.stream", DB_NO_ARGS, 0, &n, &e));
+    return n;
+}
+
+/* The new log grows to the very offsets that were noted of the old one before anything is noted. */
+static void a_log_that_grew_back_is_noticed(void **state)
+{
+    struct place *p = *state;
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    int64_t changes[2] = {0, 0};
+    OWN(own_store) struct store *s = NULL;
+    start_relay(p);
+    start_writer(p);
+    for (int i = 0; i < 2; i++) {
+        if (i > 0)
+            recreate(p);
+        add(p);
+        while (relayed(p) < atomic_load(&p->posts)) {
+            assert_true(clock_mono_ms() < until);
+            (void)poll(NULL, 0, 20);
+        }
+    }
+    OK(store_open_reader(&s, p->store, &e));
+    OK(store_log_changes(s, true, count_changes, changes, &e));
+    assert_int_equal(changes[0], 4);
+}
+
 /* Capture is away meanwhile, so that most of the old log was never captured, and the new one is
  * longer than where capture stands. */
 static void what_was_never_captured_comes_from_the_store(void **state)
@@ -570,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_gap_is_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(whoever_begins_anew_need_not_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_topic_made_again_under_load_heals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_grew_back_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_never_captured_comes_from_the_store, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_older_mgccomp_reads_again, set_up, tear_down),
