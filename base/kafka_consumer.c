@@ -294,6 +294,10 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_messa
 {
     ask_again(c);
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, ms > INT32_MAX ? INT32_MAX : (int)ms);
+    if (m && c->trouble.class == ERR_CONFIG) {
+        rd_kafka_message_destroy(m); /* of whose log? */
+        m = NULL;
+    }
     if (!m)
         return nothing(c, e);
     if (m->err) {

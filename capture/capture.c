@@ -77,6 +77,7 @@ void capture_reopen(struct capture *c)
     capture_drop(c);
     source_close(c->source);
     c->source = NULL;
+    c->open = false;
     c->positions.n = 0;
     c->paused = false;
     c->fault[0] = '\0';

@@ -49,9 +49,9 @@ struct capture {
     struct source *source;      /* NULL: not open yet */
     struct positions positions; /* a lane's thread moves those of the batch it has in hand */
     struct lanes lanes;
-    bool open;    /* the lanes are connected */
-    bool away;    /* mgccomp did not answer; reading is paused until it does */
-    bool paused;  /* the source was told */
+    bool open;   /* the source is the queue that mgccomp was filled from, the lanes are connected */
+    bool away;   /* mgccomp did not answer; reading is paused until it does */
+    bool paused; /* the source was told */
     bool failing; /* mgccomp answers, but the batch to come was refused before */
     struct backoff backoff;
     pthread_mutex_t lock;  /* of state and resting */

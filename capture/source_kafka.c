@@ -30,6 +30,7 @@ struct kafka {
     struct kafka_consumer *consumer;
     struct place *places;
     size_t places_n;
+    bool doubt; /* the topic was away: what has its name now is compared before it is read */
     struct source_batch *const *filling; /* filling_n of them; none outside a poll */
     size_t filling_n;
 };
@@ -172,7 +173,7 @@ static void revoked(void *arg, const int32_t *parts, size_t n)
 static void collect(struct kafka *s, struct kafka_message *m)
 {
     struct place *p = place_of(s, m->partition);
-    if (!p || p->dead || m->offset < p->next) {
+    if (!p || p->dead || s->doubt || m->offset < p->next) {
         kafka_message_release(m);
         return;
     }
@@ -214,17 +215,12 @@ static size_t collected(const struct kafka *s)
 }
 
 /* What ended a poll before its limit. */
-static int ended(struct kafka *s, int rc, const struct kafka_message *m, struct err *e)
+static int ended(struct kafka *s, int rc, const struct kafka_message *m)
 {
     struct place *p = rc == ERR_NOT_FOUND ? place_of(s, m->partition) : NULL;
     if (p && !p->dead)
         outside(s, p, m->offset);
-    if (collected(s) > 0)
-        return 0;
-    int told = tell_fault(s, e);
-    if (told < 0)
-        return told;
-    return rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
+    return collected(s) > 0 || rc == ERR_AGAIN || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 static int fill(struct kafka *s, int64_t ms, struct err *e)
@@ -234,21 +230,67 @@ static int fill(struct kafka *s, int64_t ms, struct err *e)
     while (!source_some_full(s->filling, s->filling_n)) {
         struct kafka_message m = {0};
         int rc = kafka_consumer_poll(s->consumer, some ? 0 : ms, &m, e);
+        s->doubt = s->doubt || rc == ERR_CONFIG;
         if (rc < 0)
-            return ended(s, rc, &m, e);
+            return ended(s, rc, &m);
         collect(s, &m);
         some = some || collected(s) > before;
     }
     return 0;
 }
 
+static bool same_cluster(const struct kafka *s, const struct kafka_facts *facts)
+{
+    char identity[sizeof s->base.identity];
+    (void)snprintf(identity, sizeof identity, "%s/%s", facts->cluster, s->target.topic);
+    return strcmp(identity, s->base.identity) == 0;
+}
+
+/* As at the start, but over the same consumer: librdkafka 2.0.2 hangs when it is closed while its
+ * topic is away. Nothing that was read still waits to be written. */
+static int look_again(struct kafka *s, struct err *e)
+{
+    struct kafka_facts facts = {.partitions = 0};
+    const size_t n = s->places_n;
+    OWN(own_mem) int32_t *parts = calloc(n + 1, sizeof *parts);
+    OWN(own_mem) int64_t *positions = calloc(n + 1, sizeof *positions);
+    if (!parts || !positions)
+        return err_memory(e, "comparing the queue");
+    for (size_t i = 0; i < n; i++)
+        parts[i] = s->places[i].part;
+    int rc = kafka_check(&s->target, CHECK_MS, &facts, e);
+    if (rc == 0 && !same_cluster(s, &facts))
+        rc = err_set(e, ERR_CONFLICT, "topic %s is of another cluster now", s->target.topic);
+    if (rc == 0 && assigned(s, parts, positions, n) < 0)
+        rc = err_set(e, ERR_RETRY, "topic %s was away and can't be compared yet", s->target.topic);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (!s->places[i].dead)
+            rc = kafka_consumer_seek(s->consumer, parts[i], positions[i], e);
+    }
+    s->doubt = rc < 0;
+    return rc;
+}
+
+/* The consumer is polled all the same, to stay a member. */
+static int come_back(struct kafka *s, int64_t ms, struct err *e)
+{
+    struct kafka_message m = {0};
+    if (kafka_consumer_poll(s->consumer, ms, &m, NULL) == 0)
+        kafka_message_release(&m);
+    return collected(s) > 0 ? 0 : look_again(s, e);
+}
+
 static int kafka_poll(struct source *base, struct source_batch *const *to, size_t n, int64_t ms,
                       struct err *e)
 {
     struct kafka *s = (struct kafka *)base;
+    /* Before others are read: a busy partition would leave no moment to tell it in. */
+    int rc = tell_fault(s, e);
+    if (rc < 0)
+        return rc;
     s->filling = to;
     s->filling_n = n;
-    int rc = fill(s, ms, e);
+    rc = s->doubt ? come_back(s, ms, e) : fill(s, ms, e);
     s->filling_n = 0;
     return rc;
 }

@@ -312,6 +312,71 @@ static void what_cant_be_read_does_not_stop_the_partition(void **state)
     assert_int_equal(number(f, "SELECT sequence FROM stream"), 10);
 }
 
+static void count_free(struct fixture *f, int first, int n)
+{
+    for (int i = first; i < first + n; i++) {
+        char record[200];
+        (void)snprintf(
+            record, sizeof record,
+            "{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"irc\",\"type\":\"com.x\","
+            "\"time\":\"2026-01-01T00:00:00Z\",\"subject\":\"room 0\"}",
+            i);
+        queue_garbage(&f->q, slice_of(record));
+    }
+}
+
+/* No number tells that the first ones of the new log were never read. */
+static void a_log_that_is_longer_when_it_comes_back_is_another_one(void **state)
+{
+    struct fixture *f = *state;
+    struct capture_state s;
+    start(f, &f->c);
+    count_free(f, 0, 3);
+    wait_for(f, count, 3);
+    capture_hold(f->c, true);
+    queue_broker("drop", f->q.topic, NULL);
+    wait_for_problem(f->c, &s);
+    queue_broker("topic", f->q.topic, "1");
+    count_free(f, 10, 6);
+    capture_hold(f->c, false);
+    wait_for(f, open_incidents, 1);
+    assert_int_equal(number(f, "SELECT part FROM incident WHERE kind = 'log-changed'"), 0);
+    assert_int_equal(number(f, count), 3);
+}
+
+static void wait_for_text(struct fixture *f, const char *text)
+{
+    struct capture_state s;
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    for (capture_state(f->c, &s); !strstr(s.problem, text); capture_state(f->c, &s)) {
+        if (clock_mono_ms() > until)
+            fail_msg("\"%s\" is not: %s", s.problem, text);
+        (void)poll(NULL, 0, 20);
+    }
+}
+
+/* As when other brokers stand at the address: nothing of theirs is taken, however long. */
+static void another_queue_is_refused_while_running(void **state)
+{
+    struct fixture *f = *state;
+    start(f, &f->c);
+    queue_posts(&f->q, 5, 1);
+    wait_for(f, count, 5);
+    capture_stop(f->c);
+    f->c = NULL;
+    queue_recreate(&f->q, 9);
+    start(f, &f->c);
+    wait_for(f, open_incidents, 1);
+    do_sql(f->url, "UPDATE queue SET identity = 'another'; UPDATE incident SET asked_us = 1");
+    wait_for_text(f, "mgccomp was filled from the queue");
+    (void)poll(NULL, 0, 2000);
+    wait_for_text(f, "mgccomp was filled from the queue");
+    do_sql(f->url, "UPDATE incident SET closed_us = 1");
+    (void)poll(NULL, 0, 2000);
+    assert_int_equal(number(f, open_incidents), 0);
+    assert_int_equal(number(f, count), 5);
+}
+
 static void two_captures_share_and_take_over(void **state)
 {
     struct fixture *f = *state;
@@ -440,6 +505,8 @@ int main(void)
     const struct CMUnitTest on_services[] = {
         CASES(&services),
         CASE(what_cant_be_read_does_not_stop_the_partition, set_up_one, &services),
+        CASE(a_log_that_is_longer_when_it_comes_back_is_another_one, set_up_one, &services),
+        CASE(another_queue_is_refused_while_running, set_up_one, &services),
         CASE(two_captures_share_and_take_over, set_up, &services),
         CASE(a_database_that_goes_away_is_waited_for, set_up, &services),
         CASE(a_writer_that_fails_is_one_of_several, set_up, &services),

@@ -314,6 +314,46 @@ static void what_is_deleted_before_it_was_captured_is_named(void **state)
     assert_int_equal(source_fault(f->s)->last, 24);
 }
 
+/* Partition 0 was another log; partition 1 begins. */
+static int assigned_two(void *arg, struct staging_position *positions, size_t n, struct err *e)
+{
+    (void)arg;
+    (void)e;
+    for (size_t i = 0; i < n; i++) {
+        if (positions[i].part == 0)
+            positions[i] = (struct staging_position){.pos = 5, .has_hash = true};
+    }
+    return 0;
+}
+
+static void a_busy_partition_does_not_hide_one_that_stands(void **state)
+{
+    static const struct source_events events = {assigned_two, revoked};
+    struct fixture *f = *state;
+    struct source_batch *few = &f->few;
+    size_t taken = 0;
+    int rc = 0;
+    close_source(f);
+    queue_done(&f->q);
+    queue_make(&f->q, true, scratch, 2);
+    queue_posts(&f->q, 600, 40);
+    ok(queue_open(&f->s, &f->q, &events, f, &f->e), &f->e);
+    while (rc == 0 && taken < 100) {
+        source_batch_clear(&f->few);
+        rc = source_poll(f->s, &few, 1, PATIENCE_MS, &f->e);
+        taken += f->few.n;
+    }
+    assert_int_equal(rc, ERR_FAULT);
+    assert_int_equal(source_fault(f->s)->part, 0);
+    assert_false(source_reads(f->s, 0));
+    assert_true(source_reads(f->s, 1));
+    source_batch_clear(&f->few);
+    ok(source_poll(f->s, &few, 1, PATIENCE_MS, &f->e), &f->e);
+    assert_int_equal(f->few.n, 7);
+    assert_int_equal(f->few.items[0].part, 1);
+    assert_int_equal(f->few.items[0].pos, (int64_t)taken);
+}
+
 #define CASE(fn, fixture)                                                                          \
     {                                                                                              \
 #fn, fn, set_up, tear_down, fixture                                                        \
@@ -340,7 +380,8 @@ int main(void)
                                              CASE(a_missing_position_is_passed_over, &embedded)};
     const struct CMUnitTest on_kafka[] = {
         CASES(&kafka), CASE(what_was_tidied_up_to_the_position_is_no_change, &kafka),
-        CASE(what_is_deleted_before_it_was_captured_is_named, &kafka)};
+        CASE(what_is_deleted_before_it_was_captured_is_named, &kafka),
+        CASE(a_busy_partition_does_not_hide_one_that_stands, &kafka)};
     int failed = cmocka_run_group_tests_name("embedded", on_embedded, NULL, NULL);
     failed += cmocka_run_group_tests_name("Kafka", on_kafka, NULL, NULL);
     return failed ? 1 : 0;
