@@ -101,7 +101,7 @@ static const struct told all[] = {
      "batch 0198",
      "stands until a person settles it",
      "that archive can't be relied on; ",
-     "holdfast incident accept 9"},
+     "holdfast incident retry 9"},
     {{.kind = INCIDENT_SILENT, NOBODY, .source = SLICE_INIT("sip:pool")},
      "sip:pool",
      "stands until the source writes its totals",
