@@ -160,7 +160,7 @@ static int lock(struct staging_txn *t, struct staging_lease *l, struct err *e)
     return 0;
 }
 
-int lease_begin(struct staging *st, struct staging_txn *t, struct err *e)
+static int begin(struct staging *st, struct staging_txn *t, struct err *e)
 {
     struct staging_lease *l = staging_lease(st);
     int rc = staging_begin(st, t, e);
@@ -174,8 +174,18 @@ int lease_begin(struct staging *st, struct staging_txn *t, struct err *e)
 int lease_renew(struct staging *st, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
-    int rc = lease_begin(st, &t, e);
+    int rc = begin(st, &t, e);
     return rc == 0 ? staging_commit(&t, e) : rc;
+}
+
+/* What a transaction renews others see when it commits: until then it has what is left, and whoever
+ * stands by ends it after that. A long one shall begin with most of the lease before it. */
+int lease_begin(struct staging *st, struct staging_txn *t, struct err *e)
+{
+    const struct staging_lease *l = staging_lease(st);
+    const int64_t left = atomic_load(&l->until_ms) - clock_mono_ms();
+    int rc = !l->alone && left > 0 && left < LEASE_MS * 3 / 4 ? lease_renew(st, e) : 0;
+    return rc == 0 ? begin(st, t, e) : rc;
 }
 
 void lease_give(struct staging *st)

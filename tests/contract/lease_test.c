@@ -176,6 +176,26 @@ static void a_process_that_is_gone_leads_no_more(void **state)
     ok(lease_take(f->b, LEASE_MS, &f->e), &f->e);
 }
 
+/* As seen by others, while it lasts. */
+static void a_transaction_begins_with_most_of_the_lease(void **state)
+{
+    struct fixture *f = *state;
+    OWN(own_db) struct db *db = NULL;
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    struct lease_seen seen;
+    ok(staging_reader(f->b, &db, &f->e), &f->e);
+    ok(lease_take(f->a, LEASE_MS, &f->e), &f->e);
+    /* Most of it has passed. */
+    staging_lease(f->a)->until_ms -= LEASE_MS / 2;
+    ok(staging_begin(f->b, &t, &f->e), &f->e);
+    ok(db_run(t.db, "UPDATE lease SET until_us = until_us - 5000000", DB_NO_ARGS, NULL, &f->e),
+       &f->e);
+    ok(staging_commit(&t, &f->e), &f->e);
+    ok(lease_begin(f->a, &t, &f->e), &f->e);
+    ok(lease_look(db, &seen, &f->e), &f->e);
+    assert_true(seen.until_us - seen.now > LEASE_MS * INT64_C(700));
+}
+
 /* By an hour: nobody waits for that to pass, and the former holder commits nothing. */
 static void a_clock_that_was_set_back_keeps_nobody_waiting(void **state)
 {
@@ -266,6 +286,7 @@ int main(void)
         CASE(the_row_decides_and_not_the_holders_clock),
         CASE(one_frozen_within_a_transaction_is_cut_off),
         CASE(a_process_that_is_gone_leads_no_more),
+        CASE(a_transaction_begins_with_most_of_the_lease),
         CASE(a_clock_that_was_set_back_keeps_nobody_waiting),
         CASE(what_is_seen_of_it),
         cmocka_unit_test(sqlite_has_one_process_which_leads),
