@@ -21,7 +21,7 @@ struct app_io {
     bool tty;   /* err is a terminal: progress bars are welcome */
     bool json;  /* --json was given */
     uid_t uid;  /* of the person who gave the command: never what they say, what the system says */
-    void *open; /* the wiring's handles; main.c knows the type */
+    void *open; /* the program's handles; commands.c knows the type */
 };
 
 enum app_flag {
