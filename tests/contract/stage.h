@@ -17,8 +17,9 @@ struct stage {
     struct staging_position at[2]; /* of partitions 0 and 1 */
     struct capture_outcome out;    /* of the last capture */
     struct feed feed;
-    struct feed_stream room, other; /* ma-chan://example.test/one, two */
-    struct ledger_batch batch;      /* the last one cut */
+    struct feed_stream room, other;  /* ma-chan://example.test/one, two */
+    struct ledger_instance instance; /* for a test that works with one */
+    struct ledger_batch batch;       /* the last one cut */
     struct err e;
 };
 
