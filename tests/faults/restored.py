@@ -204,7 +204,6 @@ class Lives:
         if not begun:
             self.ingest(path)
         self.ingest(self.book.make(ROOMS))
-        self.d.drain()
         self.d.stop()
         print("%s:%d died" % (name, passing), flush=True)
 
