@@ -107,6 +107,57 @@ static void two_epochs_of_a_room_in_one_batch(void **state)
     assert_no_incident(f);
 }
 
+/* Neither the head nor the rows that must be there are made up. */
+static void what_is_damaged_or_gone_is_said(void **state)
+{
+    struct stage *f = *state;
+    struct capture_outcome out;
+    put_posts(f, 2);
+    capture(f);
+    change(f, "UPDATE stream SET hash = substr(hash, 1, 5)");
+    capture_writer_forget(f->w);
+    put_posts(f, 1);
+    assert_int_equal(feed_write(f->w, f->feed.items, f->feed.n, f->at, 2, &out, &f->e), ERR_FAULT);
+    assert_non_null(strstr(f->e.text, "the head of ma-chan://example.test/one is damaged"));
+    feed_clear(&f->feed);
+    change(f, "DELETE FROM gate");
+    feed_put(&f->feed, SLICE("no record"));
+    assert_int_equal(feed_write(f->w, f->feed.items, f->feed.n, f->at, 2, &out, &f->e), ERR_FAULT);
+    assert_string_equal(f->e.text, "mgccomp has no gate row");
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 2);
+}
+
+/* Each remembers the room's head, and the other one moves it: who comes too late is told, and does
+ * it again with the head as it is. */
+static void two_writers_of_one_room(void **state)
+{
+    struct stage *f = *state;
+    struct capture_writer *writers[2] = {f->w};
+    struct capture_outcome out;
+    int64_t generation = 0;
+    int conflicts = 0;
+    ok(staging_queue(f->st, SLICE("embedded"), SLICE("test"), &generation, &f->e), &f->e);
+    ok(capture_writer_new(&writers[1], f->st, generation, &f->e), &f->e);
+    for (int i = 0; i < 6; i++) {
+        int part = i % 2;
+        f->feed.part = part;
+        put_posts(f, 2);
+        int rc = feed_write(writers[part], f->feed.items, f->feed.n, &f->at[part], 1, &out, &f->e);
+        conflicts += rc == ERR_CONFLICT;
+        if (rc == ERR_CONFLICT) {
+            capture_writer_forget(writers[part]);
+            rc = feed_write(writers[part], f->feed.items, f->feed.n, &f->at[part], 1, &out, &f->e);
+        }
+        ok(rc, &f->e);
+        feed_clear(&f->feed);
+    }
+    capture_writer_free(writers[1]);
+    assert_true(conflicts > 0);
+    assert_int_equal(number(f, "SELECT sequence FROM stream"), 12);
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 12);
+    assert_no_incident(f);
+}
+
 int main(void)
 {
     static struct stage sqlite;
@@ -118,6 +169,8 @@ int main(void)
         ON_STAGE(a_late_first_record_must_begin_the_chain),
         ON_STAGE(a_damaged_row_behind_it_is_no_proof),
         ON_STAGE(two_epochs_of_a_room_in_one_batch),
+        ON_STAGE(what_is_damaged_or_gone_is_said),
+        ON_STAGE(two_writers_of_one_room),
     };
     return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
 }

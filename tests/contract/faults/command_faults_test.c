@@ -122,11 +122,24 @@ static int propose(void *arg)
     return type(d, accept, "1", "--reason=lost", "Another person must type");
 }
 
-static int accept_json(void *arg)
+static int accept_one(void *arg)
 {
     struct desk *d = arg;
     d->uid = 2;
     return type(d, accept, "1", "--reason=lost", "is closed: accepted, records lost: 2");
+}
+
+static int accept_json(struct desk *d, struct app_io *io, int argc, char **argv)
+{
+    io->json = true;
+    return accept(d, io, argc, argv);
+}
+
+static int propose_json(void *arg)
+{
+    struct desk *d = arg;
+    d->uid = 1;
+    return type(d, accept_json, "1", "--reason=lost", "\"proposed\":true,\"accepted\":false");
 }
 
 static void nobody_proposed(void *arg)
@@ -144,6 +157,40 @@ static void one_proposed(void *arg)
 static void is_parked(void *arg)
 {
     do_sql(arg, "UPDATE batch SET state = 'parked'");
+}
+
+/* What can't be done is said, and does nothing. */
+static void refused(struct desk *d, typed_fn *command, const char *one, const char *two,
+                    const char *why)
+{
+    ok(type(d, command, one, two, why), &d->e);
+}
+
+static void wrong_words(void **state)
+{
+    struct desk *d = &desk;
+    (void)state;
+    refused(d, list, "now", "", "incident list takes no words");
+    refused(d, show, "1", "2", "give one incident");
+    refused(d, retry, "one", "", "give one incident's number");
+    refused(d, retry, "99", "", "there is no incident 99");
+    do_sql(d, "INSERT INTO incident (id, kind, object, part, opened_us, closed_us, detail)"
+              " VALUES (50, 'gap', 'before', -1, 1, 2, 'a test')");
+    refused(d, retry, "50", "", "incident 50 is closed already");
+    refused(d, accept, "50", "--reason=lost", "incident 50 is closed already");
+    do_sql(d, "DELETE FROM incident WHERE id = 50");
+}
+
+/* The output's disk is full. */
+static void what_can_not_be_written(void **state)
+{
+    OWN(own_file) FILE *full = fopen("/dev/full", "w");
+    OWN(own_file) FILE *none = fopen("/dev/null", "w");
+    struct app_io io = {.out = full, .err = none};
+    (void)state;
+    assert_true(full && none);
+    (void)setvbuf(full, NULL, _IONBF, 0);
+    assert_int_equal(incident_list_command(&io, desk.st, &nobody, 0, NULL), APP_FAILED);
 }
 
 /* ---- others ---- */
@@ -196,7 +243,9 @@ static void incidents(void **state)
     each(&(struct faults_step){.name = "retry_log", .run = retry_log});
     each(&(struct faults_step){.name = "retry_batch", .run = retry_batch, .ready = is_parked});
     each(&(struct faults_step){.name = "propose", .run = propose, .ready = nobody_proposed});
-    each(&(struct faults_step){.name = "accept", .run = accept_json, .ready = one_proposed});
+    each(&(struct faults_step){.name = "accept", .run = accept_one, .ready = one_proposed});
+    each(&(struct faults_step){
+        .name = "propose_json", .run = propose_json, .ready = nobody_proposed});
 }
 
 static void the_others(void **state)
@@ -258,6 +307,8 @@ static void capture(struct desk *d)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_words),
+        cmocka_unit_test(what_can_not_be_written),
         cmocka_unit_test(incidents),
         cmocka_unit_test(the_others),
     };

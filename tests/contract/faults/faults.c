@@ -28,6 +28,8 @@ void *__real_realloc(void *old, size_t n);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t count, size_t n);
 void *__wrap_realloc(void *old, size_t n);
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
                           void *arg);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
@@ -80,6 +82,11 @@ void *__wrap_calloc(size_t count, size_t n)
 void *__wrap_realloc(void *old, size_t n)
 {
     return due(FAULT_MEMORY, ALLOCATION) ? NULL : __real_realloc(old, n);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return due(FAULT_MEMORY, ALLOCATION) ? NULL : __real_strdup(text);
 }
 
 /* Where the program is not linked for these, nobody calls them. */

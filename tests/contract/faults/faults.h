@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Faults on purpose, at the n-th thing that may fail. The program is linked with --wrap for
- * db_open, malloc, calloc and realloc, and for FAULT_MACHINE pthread_create, fork and eventfd; the
- * databases beneath are real, and what is refused here is rolled back there.
+ * db_open, malloc, calloc, realloc and strdup, and for FAULT_MACHINE pthread_create, fork and
+ * eventfd; the databases beneath are real, and what is refused here is rolled back there.
  */
 #ifndef TESTS_CONTRACT_FAULTS_FAULTS_H
 #define TESTS_CONTRACT_FAULTS_FAULTS_H

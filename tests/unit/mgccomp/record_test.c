@@ -212,6 +212,11 @@ static void members_of_each_kind(void **state)
          "\"heads\":[{\"subject\":\"s\"}]", "no member \"data.heads[0].epoch\""},
         {"read", "\"ranges\":[[1,2],[4,4]]", "\"ranges\":[[2,1]]", "ends before it begins"},
         {"read", "\"ranges\":[]", "\"ranges\":[[1]]", "no [first, last]"},
+        {"read", "\"ranges\":[[1,1]]", "\"ranges\":7", "data.ranges is not an array"},
+        {"delete", "\"target\":{\"id\":\"a\",\"of a later version\":[]}",
+         "\"target\":{\"later\":1}", "no member \"data.target.id\""},
+        {"join", "\"room\":\"A long one\"", "\"room\":\"\\u0001 long one\"",
+         "data.room holds a control"},
         {"post", "\"text\":\"x\",\"thread\":{\"id\":\"t\"}", "\"text\":\"x\",\"thread\":{}",
          "no member \"data.thread.id\""},
         {"post", "\"text\":\"x\",\"forwarded_from\":{\"room\":\"One\"}",
@@ -232,6 +237,17 @@ static void members_of_each_kind(void **state)
         assert_string_equal(record_type(r.kind) + strlen("holdfast."), cases[i].kind);
         refuse(of_kind(cases[i].kind, cases[i].wrong), cases[i].why);
     }
+}
+
+static void members_are_bounded(void **state)
+{
+    char members[1400];
+    char name[1100];
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    (void)snprintf(members, sizeof members, "\"room\":\"%s\"", name);
+    refuse(of_kind("join", members), "data.room has 1099 bytes, more than");
 }
 
 /* Every kind has its example in the documentation, and it is one. */
@@ -393,6 +409,7 @@ int main(void)
         cmocka_unit_test(unknown_passes),
         cmocka_unit_test(refusals),
         cmocka_unit_test(members_of_each_kind),
+        cmocka_unit_test(members_are_bounded),
         cmocka_unit_test(examples_are_records),
         cmocka_unit_test(positions),
         cmocka_unit_test(limits),
