@@ -43,7 +43,7 @@ struct relay {
     pthread_cond_t progress; /* for relay_wait */
     /* Under the mutex: */
     struct outbox *outbox;
-    bool stopping, scanned, rescan, connected;
+    bool stopping, scanned, rescan, scanning, connected;
     int64_t stop_ms;
     uint64_t parked;
     char problem[200];
@@ -69,44 +69,51 @@ struct relay {
     struct outbox_stream *dirty;
 };
 
+/* relay.c */
 void *relay_run(void *relay); /* the thread */
+
+/* relay_lock.c */
 void relay_lock(struct relay *r);
 void relay_unlock(struct relay *r);
 /* Says what is wrong, once in the log when it changes. NULL: nothing is. */
 void relay_problem(struct relay *r, const struct err *e);
 /* Waits for a condition, under the mutex. */
 void relay_wait_ms(struct relay *r, pthread_cond_t *cond, int64_t ms);
-int relay_open_store(struct relay *r, struct err *e);
-int relay_check_topic(struct relay *r, struct err *e);
 /* Waits, ended early by a stop. */
 void relay_pause(struct relay *r, int64_t ms);
 /* True once the thread is to end whatever is open. */
 bool relay_over(struct relay *r);
-/* Opens what is not open: store, topic check, producer. < 0: not now. */
-int relay_connect(struct relay *r, struct err *e);
-/* Hands one record to the producer. ERR_AGAIN: its queue or the partition's share is full. */
+
+/* relay_send.c: hands one record to the producer. ERR_AGAIN: its queue or the partition's share is
+ * full. */
 int relay_send(struct relay *r, struct outbox_stream *st, const struct outbox_record *record,
                struct err *e);
 /* Hands over a record that was confirmed before; its report goes to relay_heal_report. */
 int relay_send_again(struct relay *r, struct slice subject, struct slice record, struct err *e);
-/* relay_ends.c: the log put a record there. */
-void relay_offset_seen(struct relay *r, int32_t partition, int64_t offset);
-int relay_ends_load(struct relay *r, struct err *e);
-/* Within the transaction that notes what is confirmed; relay_ends_written after its commit. */
-int relay_ends_write(struct relay *r, struct err *e);
-void relay_ends_written(struct relay *r);
+void relay_on_report(void *relay, const struct kafka_report *report);
 /* Takes back what is in flight: afterwards every report is in, and sending goes on behind what is
  * confirmed. */
 void relay_take_back(struct relay *r);
-/* Takes back what is not confirmed; then sends the records that were refused one by one, and parks
- * those refused twice alone. */
+
+/* relay_connect.c: opens what is not open: store, topic check, producer. < 0: not now. */
+int relay_connect(struct relay *r, struct err *e);
+int relay_open_store(struct relay *r, struct err *e);
+int relay_check_topic(struct relay *r, struct err *e);
+
+/* relay_note.c: the log put a record there. */
+void relay_offset_seen(struct relay *r, int32_t partition, int64_t offset);
+int relay_ends_load(struct relay *r, struct err *e);
+/* Writes down what was confirmed, when it is time or `now`. */
+void relay_note(struct relay *r, bool now);
+
+/* relay_repair.c: takes back what is not confirmed; then sends the records that were refused one by
+ * one, and parks those refused twice alone. */
 void relay_repair(struct relay *r);
 /* Names a record that can't be relayed and goes on behind it. */
 int relay_park(struct relay *r, struct outbox_stream *st, int64_t sequence, const char *reason,
                struct err *e);
-/* Tells those who wait for records confirmed since the last turn. */
+
+/* relay_await.c: tells those who wait for records confirmed since the last turn. */
 void relay_await_turn(struct relay *r);
-/* Writes down what was confirmed, when it is time or `now`. */
-void relay_note(struct relay *r, bool now);
 
 #endif

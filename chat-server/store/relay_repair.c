@@ -31,26 +31,6 @@ int relay_park(struct relay *r, struct outbox_stream *st, int64_t sequence, cons
     return 0;
 }
 
-static void new_producer_if_fatal(struct relay *r)
-{
-    if (!kafka_producer_fatal(r->producer))
-        return;
-    kafka_producer_close(r->producer);
-    r->producer = NULL;
-}
-
-void relay_take_back(struct relay *r)
-{
-    if (r->producer) {
-        kafka_producer_purge(r->producer);
-        new_producer_if_fatal(r);
-    }
-    r->failed = false;
-    relay_lock(r);
-    outbox_rewind(r->outbox);
-    relay_unlock(r);
-}
-
 struct alone {
     struct relay *r;
     struct outbox_stream *st;

@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the log put the last confirmed record of each partition, kept in the store. An offset that
- * falls is the only sign of a log that was cut or made again: then what it held is gone, confirmed
- * or not.
+ * What the store is told of the queue: how far each stream is confirmed, and where the log put the
+ * last confirmed record of each partition. An offset that falls is the only sign of a log that was
+ * cut or made again: then what it held is gone, confirmed or not.
  */
+#include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
+#include "base/own.h"
 #include "chat-server/store/heal_store.h"
 #include "chat-server/store/relay_inside.h"
 
 #include <inttypes.h>
+
+enum {
+    NOTE_MS = 250,
+    NOTE_AT_ONCE = 1000,
+};
 
 void relay_offset_seen(struct relay *r, int32_t partition, int64_t offset)
 {
@@ -58,7 +66,7 @@ int relay_ends_load(struct relay *r, struct err *e)
     return rc < 0 ? rc : store_log_changes(r->store, false, still_open, r, e);
 }
 
-int relay_ends_write(struct relay *r, struct err *e)
+static int write_ends(struct relay *r, struct err *e)
 {
     int rc = 0;
     for (int32_t i = 0; rc == 0 && r->ends_moved && i < r->parts_seen; i++) {
@@ -75,7 +83,7 @@ int relay_ends_write(struct relay *r, struct err *e)
     return rc;
 }
 
-void relay_ends_written(struct relay *r)
+static void ends_written(struct relay *r)
 {
     for (int32_t i = 0; i < r->parts_seen; i++) {
         struct relay_part *p = &r->parts[i];
@@ -85,4 +93,42 @@ void relay_ends_written(struct relay *r)
         p->noted_offset = p->last_offset;
     }
     r->ends_moved = false;
+}
+
+void relay_note(struct relay *r, bool now)
+{
+    OWN(own_db_rollback) struct db *txn = NULL;
+    struct err e = {0};
+    int64_t ms = clock_mono_ms();
+    bool due = r->dirty || r->ends_moved;
+    if (!due || !r->store || store_broken(r->store) || (!now && ms - r->noted_ms < NOTE_MS))
+        return;
+    r->noted_ms = ms;
+    int rc = db_begin(store_db(r->store), &e);
+    if (rc == 0)
+        txn = store_db(r->store);
+    struct outbox_stream *st = r->dirty;
+    for (int i = 0; rc == 0 && st && i < NOTE_AT_ONCE; i++, st = st->next_dirty)
+        rc = store_set_relayed(r->store, st->id, st->confirmed, &e);
+    if (rc == 0)
+        rc = write_ends(r, &e);
+    FAULT("relay.note.before");
+    if (rc == 0)
+        rc = db_commit(store_db(r->store), &e);
+    FAULT("relay.note.after");
+    if (rc < 0) {
+        relay_problem(r, &e);
+        return;
+    }
+    txn = NULL;
+    ends_written(r);
+    relay_lock(r);
+    while (r->dirty != st) {
+        struct outbox_stream *done = r->dirty;
+        r->dirty = done->next_dirty;
+        done->dirty = false;
+        done->noted = done->confirmed;
+    }
+    outbox_trim(r->outbox);
+    relay_unlock(r);
 }
