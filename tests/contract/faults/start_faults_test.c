@@ -43,6 +43,7 @@ static struct archiver_options archiver_of(struct place *p)
                                      .conf = p->conf,
                                      .modules_dir = HOLDFAST_ABI_MODULES,
                                      .scratch_dir = p->dir,
+                                     .delivered_dir = p->dir,
                                      .program = "/proc/self/exe"};
 }
 
@@ -264,12 +265,19 @@ static void each(const struct faults_step *s)
     faults_sweep(FAULT_MEMORY, s, &place);
 }
 
+static void no_adapters(void *arg)
+{
+    fresh_staging(arg);
+}
+
 static void the_archiver_starts(void **state)
 {
     (void)state;
     each(&(struct faults_step){.name = "load_options", .run = load_options});
     each(&(struct faults_step){.name = "make_runner", .run = make_runner, .ready = ready_options});
     each(&(struct faults_step){.name = "describe", .run = describe});
+    each(&(struct faults_step){
+        .name = "start_first", .run = start_archiver, .ready = no_adapters, .spares = true});
     /* Folders that can't be asked for are not compared. */
     each(&(struct faults_step){.name = "start_archiver", .run = start_archiver, .spares = true});
 }
