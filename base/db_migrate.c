@@ -36,11 +36,12 @@ static void steps_digest(const struct db *db, const struct schema *s, size_t n,
 
 static int other_version(const struct db *db, const struct schema *s, struct err *e)
 {
-    return err_set(e, ERR_CONFIG,
-                   "%s: the tables of %s were made by another version of this program, and this one"
-                   " can't change them into its own. Go on with that version, or begin with a new"
-                   " data folder or database; nothing was changed",
-                   db->name, s->part);
+    return err_set(
+        e, ERR_CONFIG,
+        "%s: the tables of schema %s were made by another version of this program, and this"
+        " one can't change them into its own. Go on with that version, or begin with a new"
+        " data folder or database; nothing was changed",
+        db->name, s->part);
 }
 
 /* 1: the table of versions is there; 0: not yet. */

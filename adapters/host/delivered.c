@@ -29,7 +29,10 @@ int delivered_read(const char *folder, const char *instance, int64_t *number, st
     if (rc < 0)
         return rc;
     if (!text_i64(slice_trim(buf_view(&text)), number) || *number < 1)
-        return err_set(e, ERR_FAULT, "%.300s holds no batch number: it was changed by hand", path);
+        return err_set(e, ERR_CONFIG,
+                       "%.250s holds no batch number: it was changed by hand. Remove it, unless"
+                       " mgccomp was restored from a copy",
+                       path);
     return 0;
 }
 

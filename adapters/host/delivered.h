@@ -14,7 +14,7 @@
 /* Durable when it returns, before anything of the batch goes out; a lower number than noted before
  * changes nothing. The folder must exist. */
 int delivered_note(const char *folder, const char *instance, int64_t number, struct err *e);
-/* 0: nothing was ever noted. ERR_FAULT: the file is not ours. */
+/* 0: nothing was ever noted. ERR_CONFIG: the file was changed by hand. */
 int delivered_read(const char *folder, const char *instance, int64_t *number, struct err *e);
 
 #endif
