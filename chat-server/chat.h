@@ -43,7 +43,12 @@ enum {
     CHAT_QUEUE_MS = 10 * 1000,   /* for the queue to confirm what must be in it */
     CHAT_STOP_MS = 10 * 1000,    /* for the leaves of everybody, at stop */
     CHAT_TICK_MS = 100,
-    CHAT_RETRY_MS = 500, /* pause before a leave that failed is recorded again */
+    /* Age of the oldest record that waits to be stored, above which such requests get 503. */
+    CHAT_READ_MS = 1000,
+    CHAT_JOIN_MS = 2000,
+    CHAT_POST_MS = 4000,
+    CHAT_MAX_RETRY_AFTER = 120, /* seconds */
+    CHAT_RETRY_MS = 500,        /* pause before a leave that failed is recorded again */
     CHAT_KEPT_DOCS = 8,
     CHAT_ROOM_BUCKETS = 1024,
     CHAT_MAX_USER = 256,
@@ -87,7 +92,9 @@ struct chat_server {
     size_t overdue;                               /* of them, whose time is up */
     bool stopping;
     int64_t stop_by_ms;
-    bool lost; /* another server writes this source now */
+    bool lost;            /* another server writes this source now */
+    int64_t store_age_ms; /* how long the oldest record waits to be stored, and how many do */
+    size_t store_waiting;
 
     /* For chat_server_state. */
     atomic_size_t shown_conns, shown_users, shown_rooms;
@@ -95,8 +102,12 @@ struct chat_server {
     atomic_bool shown_lost;
 };
 
-/* True when posts, joins and reads are to be answered 503. */
-bool chat_refuses(const struct chat_server *s);
+/* In the order in which they are given up when the store is slow. */
+enum chat_act { CHAT_READ, CHAT_JOIN, CHAT_POST };
+/* True when such requests are to be answered 503. */
+bool chat_refuses(const struct chat_server *s, enum chat_act act);
+/* Seconds that who got 503 is to wait. */
+int64_t chat_retry_after(const struct chat_server *s);
 /* False: too many lines about clients this second. */
 bool chat_may_log(struct chat_server *s);
 /* The store has another writer: nothing more is answered, everybody is cut off. */

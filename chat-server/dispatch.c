@@ -54,7 +54,7 @@ void request_answer_body(struct request *q, int status, const char *extra, const
     buf_text(&b, "Server: Holdfast\r\n");
     buf_text(&b, extra);
     if (status == 503)
-        buf_text(&b, "Retry-After: 5\r\n");
+        buf_format(&b, "Retry-After: %lld\r\n", (long long)chat_retry_after(q->server));
     sip_write_end(&b, type, body);
     if (b.failed)
         conn_cut(q->conn, "disconnect");

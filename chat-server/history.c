@@ -184,7 +184,8 @@ static struct page *page_new(struct request *q)
 void history_command(struct request *q)
 {
     const struct member *m = room_member(q->conn, slice_of(q->x.rooms[0]));
-    bool refuse = chat_refuses(q->server) || confirm_refuses(q->server, m && m->room->by_queue);
+    bool refuse =
+        chat_refuses(q->server, CHAT_READ) || confirm_refuses(q->server, m && m->room->by_queue);
     OWN(own_page) struct page *p = refuse ? NULL : page_new(q);
 
     /* What is said meanwhile comes after the page. */

@@ -168,7 +168,8 @@ static int decide(const struct request *q, size_t i, size_t more)
         return XCCOS_NO_NODE;
     if (room_member(q->conn, slice_of(q->x.rooms[i])) || named_before(q, i))
         return XCCOS_OK;
-    if (chat_refuses(q->server) || confirm_refuses(q->server, q->lookup->rooms[i].by_queue))
+    if (chat_refuses(q->server, CHAT_JOIN) ||
+        confirm_refuses(q->server, q->lookup->rooms[i].by_queue))
         return XCCOS_UNAVAILABLE;
     if (q->conn->joined_count + more >= CHAT_MAX_JOINED)
         return XCCOS_LIMIT;

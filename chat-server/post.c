@@ -158,7 +158,7 @@ void publish_post(struct request *q)
 
     if (characters(q->x.text) > XCCOS_MAX_TEXT)
         request_finish(q, 413);
-    else if (chat_refuses(q->server) || (m && confirm_refuses(q->server, m->room->by_queue)) ||
-             submit_post(q, &e) < 0)
+    else if (chat_refuses(q->server, CHAT_POST) ||
+             (m && confirm_refuses(q->server, m->room->by_queue)) || submit_post(q, &e) < 0)
         request_finish(q, 503);
 }

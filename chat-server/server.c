@@ -16,9 +16,23 @@
 #include <string.h>
 #include <sys/resource.h>
 
-bool chat_refuses(const struct chat_server *s)
+/* A store that is slow, or hangs, gets no more to do than it can finish; what is dearest to people
+ * is taken longest. */
+bool chat_refuses(const struct chat_server *s, enum chat_act act)
 {
-    return s->must_refuse && s->must_refuse(s->must_refuse_arg);
+    static const int64_t patience_ms[] = {
+        [CHAT_READ] = CHAT_READ_MS, [CHAT_JOIN] = CHAT_JOIN_MS, [CHAT_POST] = CHAT_POST_MS};
+
+    return s->store_age_ms > patience_ms[act] ||
+           (s->must_refuse && s->must_refuse(s->must_refuse_arg));
+}
+
+/* What waits will take as long again as it has waited, a thousand records a second at least. */
+int64_t chat_retry_after(const struct chat_server *s)
+{
+    int64_t seconds = 5 + (s->store_age_ms + (int64_t)s->store_waiting) / 1000;
+
+    return seconds < CHAT_MAX_RETRY_AFTER ? seconds : CHAT_MAX_RETRY_AFTER;
 }
 
 void chat_lost(struct chat_server *s)
@@ -41,6 +55,8 @@ static void look_at_writer(struct chat_server *s)
     struct writer_state state;
 
     writer_state(s->writer, &state);
+    s->store_age_ms = state.oldest_ms;
+    s->store_waiting = state.waiting;
     if (state.lost_session)
         chat_lost(s);
 }
