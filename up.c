@@ -120,7 +120,7 @@ static uint64_t uncaptured(struct handles *h)
 
     capture_state(h->capture, &c);
     writer_state(h->writer, &stored);
-    uint64_t taken = c.stored + c.duplicates + c.exceptions;
+    uint64_t taken = c.stored + c.duplicates; /* exceptions are among those stored */
     return stored.stored > taken ? stored.stored - taken : 0;
 }
 
@@ -141,13 +141,13 @@ static bool disk_is_full(struct wiring *w)
 static bool refuses(void *arg)
 {
     struct wiring *w = arg;
-    struct relay_state state = {0};
+    uint64_t waiting = 0;
 
     if (w->h->relay)
-        relay_state(w->h->relay, &state);
+        waiting = relay_unconfirmed(w->h->relay);
     else if (atomic_load(&w->capturing))
-        state.unconfirmed = uncaptured(w->h);
-    return limit_of_records(&w->h->settings->limit, (int64_t)state.unconfirmed) || disk_is_full(w);
+        waiting = uncaptured(w->h);
+    return limit_of_records(&w->h->settings->limit, (int64_t)waiting) || disk_is_full(w);
 }
 
 static int begin_session(struct wiring *w, struct err *e)

@@ -58,8 +58,8 @@ void source_batch_done(struct source_batch *b);  /* zeroed or half-made: harmles
 /* Adds what there is to the n batches, until one of them is full, waiting up to ms for the first
  * item; there may be none. A partition's items all go to one of them, to[part % n]. `revoked`, when
  * it is called by this, has taken items of those partitions out of them. ERR_FAULT: the log is not
- * the one captured before (part and offsets in the text and in source_fault); told once, with
- * nothing in the batches; the partition delivers nothing from then on, the others do. ERR_RETRY:
+ * the one captured before (part and offsets in the text and in source_fault); told once, and
+ * nothing is added; the partition delivers nothing from then on, the others do. ERR_RETRY:
  * the queue can't be reached. After any error what is in the batches is good. */
 int source_poll(struct source *s, struct source_batch *const *to, size_t n, int64_t ms,
                 struct err *e);

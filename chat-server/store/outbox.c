@@ -12,6 +12,7 @@ struct outbox {
     struct outbox_stream *first_waiting, *last_waiting;
     size_t count, max;
     size_t bytes, max_bytes; /* of the window */
+    uint64_t unconfirmed;
 };
 
 struct outbox *outbox_new(size_t window_bytes, size_t max_streams)
@@ -106,6 +107,14 @@ static void append(struct outbox *o, struct outbox_stream *st, int64_t sequence,
     o->bytes += record.n + RECORD_OVERHEAD;
 }
 
+static uint64_t unconfirmed_of(const struct outbox_stream *st)
+{
+    int64_t confirmed = st->confirmed;
+    if (confirmed == OUTBOX_UNKNOWN)
+        confirmed = st->told ? st->told - 1 : st->head;
+    return confirmed < st->head ? (uint64_t)(st->head - confirmed) : 0;
+}
+
 void outbox_stored(struct outbox *o, struct outbox_stream *st, int64_t sequence,
                    struct slice record, int64_t now_us)
 {
@@ -113,9 +122,11 @@ void outbox_stored(struct outbox *o, struct outbox_stream *st, int64_t sequence,
         return;
     if (st->behind_us == 0)
         st->behind_us = now_us;
+    o->unconfirmed -= unconfirmed_of(st);
     st->head = sequence;
     if (st->told == 0)
         st->told = sequence;
+    o->unconfirmed += unconfirmed_of(st);
     if (record.p && has_room(o, record.n))
         append(o, st, sequence, record, now_us);
     outbox_wait(o, st);
@@ -123,6 +134,7 @@ void outbox_stored(struct outbox *o, struct outbox_stream *st, int64_t sequence,
 
 void outbox_found(struct outbox *o, struct outbox_stream *st, int64_t head, int64_t confirmed)
 {
+    o->unconfirmed -= unconfirmed_of(st);
     if (head > st->head)
         st->head = head;
     if (st->confirmed == OUTBOX_UNKNOWN) {
@@ -130,6 +142,7 @@ void outbox_found(struct outbox *o, struct outbox_stream *st, int64_t head, int6
         st->noted = confirmed;
         st->sent = confirmed;
     }
+    o->unconfirmed += unconfirmed_of(st);
     outbox_wait(o, st);
 }
 
@@ -177,13 +190,20 @@ void outbox_confirmed(struct outbox *o, struct outbox_stream *st, int64_t sequen
         return;
     if (sequence > st->sent)
         outbox_sent(o, st, sequence);
+    o->unconfirmed -= unconfirmed_of(st);
     st->confirmed = sequence;
+    o->unconfirmed += unconfirmed_of(st);
     st->refusals = 0;
     if (sequence >= st->head)
         st->behind_us = 0;
     else if (stored_us)
         st->behind_us = stored_us;
     outbox_wait(o, st);
+}
+
+uint64_t outbox_unconfirmed(const struct outbox *o)
+{
+    return o->unconfirmed;
 }
 
 bool outbox_has_waiting(const struct outbox *o)
@@ -249,10 +269,9 @@ void outbox_trim(struct outbox *o)
 static void add_up(void *arg, struct outbox_stream *st)
 {
     struct outbox_sum *sum = arg;
-    int64_t confirmed = st->confirmed == OUTBOX_UNKNOWN ? st->told - 1 : st->confirmed;
-    if (confirmed >= st->head)
+    if (unconfirmed_of(st) == 0)
         return;
-    sum->unconfirmed += (uint64_t)(st->head - confirmed);
+    sum->unconfirmed += unconfirmed_of(st);
     if (st->behind_us && (sum->oldest_us == 0 || st->behind_us < sum->oldest_us))
         sum->oldest_us = st->behind_us;
 }

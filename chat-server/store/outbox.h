@@ -77,10 +77,13 @@ void outbox_trim(struct outbox *o);
 bool outbox_has_waiting(const struct outbox *o);
 bool outbox_full(const struct outbox *o); /* more than half the maximum */
 
+/* Kept as it changes: cheap however many streams there are. */
+uint64_t outbox_unconfirmed(const struct outbox *o);
 struct outbox_sum {
     uint64_t unconfirmed;
     int64_t oldest_us;
 };
+/* Looks at every stream. */
 void outbox_sum(const struct outbox *o, struct outbox_sum *out);
 /* Visits every stream. */
 void outbox_each(const struct outbox *o, void (*visit)(void *arg, struct outbox_stream *st),

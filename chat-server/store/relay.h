@@ -46,6 +46,7 @@ struct relay_state {
     uint64_t parked;
     char problem[200]; /* "" or what is wrong */
 };
-void relay_state(struct relay *r, struct relay_state *out);
+void relay_state(struct relay *r, struct relay_state *out); /* looks at every stream */
+uint64_t relay_unconfirmed(struct relay *r);                /* for whoever asks often */
 
 #endif

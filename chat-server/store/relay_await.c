@@ -22,8 +22,10 @@ void relay_await(void *relay, struct record_await *a)
     relay_unlock(r);
 }
 
-/* Under the mutex. */
-static bool take_out(struct relay *r, const struct record_await *a)
+/* Under the mutex. Only if it still waits for a record up to `sequence`: one that was forgotten may
+ * have another in its place in memory. */
+static bool take_out(struct relay *r, const struct record_await *a, int64_t stream,
+                     int64_t sequence)
 {
     struct record_await *before = NULL;
     struct record_await *x = r->awaits;
@@ -31,7 +33,7 @@ static bool take_out(struct relay *r, const struct record_await *a)
         before = x;
         x = x->next;
     }
-    if (!x)
+    if (!x || x->stream != stream || x->sequence > sequence)
         return false;
     *(before ? &before->next : &r->awaits) = x->next;
     if (r->awaits_last == x)
@@ -43,7 +45,7 @@ bool relay_forget(void *relay, struct record_await *a)
 {
     struct relay *r = relay;
     relay_lock(r);
-    bool waited = take_out(r, a);
+    bool waited = take_out(r, a, a->stream, a->sequence);
     relay_unlock(r);
     return waited;
 }
@@ -119,7 +121,7 @@ static void ask_store(struct relay *r, const struct unknown *u)
         return;
     r->asked_ms = 0; /* there may be more */
     relay_lock(r);
-    bool waited = take_out(r, u->a);
+    bool waited = take_out(r, u->a, u->stream, relayed);
     relay_unlock(r);
     if (waited)
         tell(r, u->a);

@@ -149,14 +149,20 @@ static bool reached(const struct relay *r, const struct goal *g)
     return !st || st->confirmed >= g->head;
 }
 
+/* Under the mutex: there may be records in the store that the outbox does not know of. */
+static bool unread(const struct relay *r)
+{
+    return !r->scanned || r->rescan || r->scanning;
+}
+
 int relay_wait(struct relay *r, int64_t ms, struct err *e)
 {
     int64_t until = clock_mono_ms() + ms;
     struct goals goals = {0};
     relay_lock(r);
-    while ((!r->scanned || r->rescan) && clock_mono_ms() < until)
+    while (unread(r) && clock_mono_ms() < until)
         relay_wait_ms(r, &r->progress, 20);
-    bool late = !r->scanned || r->rescan;
+    bool late = unread(r);
     outbox_each(r->outbox, add_goal, &goals);
     for (size_t i = 0; i < goals.n && !late;) {
         int64_t left = until - clock_mono_ms();
@@ -172,6 +178,14 @@ int relay_wait(struct relay *r, int64_t ms, struct err *e)
     if (goals.failed)
         return err_memory(e, "waiting for the queue");
     return late ? err_set(e, ERR_AGAIN, "the queue has not confirmed everything yet") : 0;
+}
+
+uint64_t relay_unconfirmed(struct relay *r)
+{
+    relay_lock(r);
+    uint64_t n = outbox_unconfirmed(r->outbox);
+    relay_unlock(r);
+    return n;
 }
 
 void relay_state(struct relay *r, struct relay_state *out)
