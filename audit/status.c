@@ -23,17 +23,27 @@ static bool all_archived(const struct look *k)
 {
     for (size_t i = 0; i < k->instance_count; i++) {
         const struct ledger_instance *in = &k->instances[i];
-        if (in->required && in->base + in->archived != k->captured)
+        if (in->required && in->base + in->archived + in->missed != k->captured)
             return false;
     }
     return k->deleted == k->captured;
+}
+
+/* Records that a required archive never gets, as people accepted. */
+static int64_t given_up(const struct look *k)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < k->instance_count; i++)
+        n += k->instances[i].required ? k->instances[i].missed : 0;
+    return n;
 }
 
 static enum status_verdict judge(struct look *k)
 {
     if (k->unknown[0])
         return STATUS_UNKNOWN;
-    if (k->incidents_open || k->disagree || k->losses)
+    if (k->incidents_open || k->disagree || k->losses || given_up(k))
         return STATUS_INCOMPLETE;
     if (!required_count(k)) {
         snprintf(k->unknown, sizeof k->unknown,
@@ -74,9 +84,9 @@ static void print_headline(FILE *f, const struct look *k, enum status_verdict v)
     else
         fprintf(f,
                 " at %s: open incidents %lld, streams whose heads disagree %lld, records accepted "
-                "as lost"
-                " %lld\n",
-                now, (long long)k->incidents_open, (long long)k->disagree, (long long)k->losses);
+                "as lost %lld, given up for an archive %lld\n",
+                now, (long long)k->incidents_open, (long long)k->disagree, (long long)k->losses,
+                (long long)given_up(k));
     if (k->oldest_us) {
         age_text(k, k->oldest_us, age);
         fprintf(f, "oldest record not yet archived: %s old\n", age);
@@ -102,7 +112,9 @@ static void print_stages(FILE *f, const struct look *k)
                 in->reason[0] ? " because " : "", in->reason, in->last_error[0] ? ": " : "",
                 in->last_error);
         if (in->missed)
-            fprintf(f, "; missed %lld records: it is not required", (long long)in->missed);
+            fprintf(f, "; %s %lld records: %s", in->required ? "lacks" : "missed",
+                    (long long)in->missed,
+                    in->required ? "two people gave them up" : "it is not required");
         fprintf(f, "\n");
     }
     fprintf(f, "%-20s %12lld %12lld\n", "deleted", (long long)k->deleted,

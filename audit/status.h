@@ -3,7 +3,8 @@
  * `holdfast status`: is everything recorded, and what is stuck? The verdict is COMPLETE only when
  * it was checked: every stream's head in the store is the captured head, and what was captured was
  * archived by each required instance and deleted. BEHIND: only age differs. INCOMPLETE: an open
- * incident, heads that disagree, or a loss that people accepted. UNKNOWN: a part can't be asked.
+ * incident, heads that disagree, a loss that people accepted, or records given up for an archive.
+ * UNKNOWN: a part can't be asked.
  */
 #ifndef AUDIT_STATUS_H
 #define AUDIT_STATUS_H

@@ -34,7 +34,7 @@ static const struct rule rules[] = {
     {"SELECT 'batch ' || b.id, b.records, CAST(COALESCE((SELECT sum(s.last - s.first + 1)"
      " FROM settlement s WHERE s.batch = b.id AND s.verdict = 'done'), 0) AS bigint)"
      " FROM batch b JOIN instance i ON i.id = b.instance WHERE b.state IN ('settled', 'verified')"
-     " AND b.purpose <> 'adopted' AND i.state <> 'retired' AND b.records <>"
+     " AND b.purpose = 'archive' AND i.state <> 'retired' AND b.records <>"
      " COALESCE((SELECT sum(s.last - s.first + 1) FROM settlement s WHERE s.batch = b.id"
      " AND s.verdict = 'done'), 0)",
      "it holds %" PRId64 " records, and %" PRId64 " are settled"},

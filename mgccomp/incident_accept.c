@@ -22,6 +22,7 @@ enum { PERSON_SIZE = 120, REASON_SIZE = 300 };
 struct proposal {
     char kind[32];
     char by[PERSON_SIZE]; /* "": nobody proposed it yet */
+    char batch[40];       /* "": it is of none */
     bool open;
     int64_t first, last, lost;
 };
@@ -40,6 +41,9 @@ bool incident_acceptable(const char *kind, int64_t first, int64_t last, int64_t 
         {INCIDENT_REPEAT, false, 0},
         {INCIDENT_FAR_AHEAD, false, 0},
         {INCIDENT_UNREADABLE, false, 0},
+        /* Another archive has them. */
+        {INCIDENT_PARKED, false, 0},
+        {INCIDENT_DAMAGED, false, 0},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(kind, kinds[i].kind) != 0)
@@ -109,7 +113,7 @@ static int read_proposal(struct db *db, int64_t id, struct proposal *p, struct e
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(db,
-                      "SELECT kind, first, last, closed_us, proposed_by FROM incident"
+                      "SELECT kind, first, last, closed_us, proposed_by, batch FROM incident"
                       " WHERE id = $1",
                       DB_ARGS(DB_I(id)), &r, e);
     if (rc == 0)
@@ -123,6 +127,7 @@ static int read_proposal(struct db *db, int64_t id, struct proposal *p, struct e
     p->last = db_rows_int(r, 2);
     p->open = db_rows_null(r, 3);
     ledger_text(p->by, sizeof p->by, db_rows_slice(r, 4));
+    ledger_text(p->batch, sizeof p->batch, db_rows_slice(r, 5));
     if (!p->open)
         return err_set(e, ERR_CONFLICT, "incident %" PRId64 " is closed already", id);
     if (!incident_acceptable(p->kind, p->first, p->last, &p->lost))
@@ -154,6 +159,10 @@ static int close_accepted(struct staging_txn *t, int64_t id, const struct propos
                     DB_ARGS(DB_I(id), DB_I(clock_wall_us()), DB_T(slice_of(how)),
                             DB_T(slice_of(who)), DB_T(why)),
                     NULL, e);
+    if (rc == 0 && p->batch[0])
+        rc = ledger_give_up(t, slice_of(p->batch), e);
+    if (rc == 0 && p->batch[0])
+        rc = incident_close_batch(t, slice_of(p->batch), "its batch was given up", e);
     if (rc == 0 && p->lost)
         rc = staging_tally(t, SLICE("accepted_losses"), p->lost, e);
     return rc == 0 ? kept_released(t, e) : rc;

@@ -35,7 +35,7 @@ struct ledger_instance {
     int64_t base;     /* records deleted before it was added */
     int64_t archived; /* records in its verified batches */
     int64_t batches, failures, next_try_us;
-    int64_t missed;                    /* not required: records deleted before it took them */
+    int64_t missed; /* not required: records deleted before it took them; and what was given up */
     char last_error[300], reason[300]; /* reason: why it is paused or retired */
 };
 /* visit must not use db. In order of name. */
@@ -163,6 +163,10 @@ int ledger_holders(struct db *db, int64_t generation, int32_t part,
 /* The same of those that are not required: all before pos is in batches they cut. */
 int ledger_optional(struct db *db, int64_t generation, int32_t part,
                     struct ledger_holder out[LEDGER_MAX_INSTANCES], size_t *n, struct err *e);
+/* Within the transaction in which people accept that its adapter never gets a parked batch, under
+ * the gate's lock: its records may go without that, and are counted as missed. ERR_CONFLICT: it is
+ * not parked; or the adapter is required and no other required one has read all of it back. */
+int ledger_give_up(struct staging_txn *t, struct slice batch, struct err *e);
 /* Within the transaction that deletes them: so many records went before the instance took them. */
 int ledger_missed(struct staging_txn *t, int64_t instance, int64_t records, struct err *e);
 

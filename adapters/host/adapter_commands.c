@@ -84,7 +84,8 @@ static void as_line(struct buf *b, const struct ledger_instance *i)
     if (i->reason[0])
         buf_format(b, "  because %s", i->reason);
     if (i->missed)
-        buf_format(b, "  missed %" PRId64 ": deleted before it took them", i->missed);
+        buf_format(b, "  missed %" PRId64 ": %s", i->missed,
+                   i->required ? "given up by two people" : "deleted before it took them");
     if (i->failures)
         buf_format(b, "  %" PRId64 " tries failed: %s", i->failures, i->last_error);
     else if (i->last_error[0])

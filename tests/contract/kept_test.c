@@ -5,6 +5,7 @@
  */
 #include "mgccomp/kept.h"
 
+#include "mgccomp/incident.h"
 #include "retention/sweep.h"
 #include "retention/sweep_hashes.h"
 #include "tests/contract/stage.h"
@@ -77,6 +78,73 @@ static void read_back_that_is_learnt_later_covers_nothing_before(void **state)
     ok(cut_more(f), &f->e);
     archive(f);
     assert_int_equal(number(f, "SELECT full_from FROM cursor"), 5);
+}
+
+static int accept_by(struct stage *f, uid_t uid)
+{
+    char words[3][40] = {"", "--reason", "the server takes it for a virus"};
+    char *argv[] = {words[0], words[1], words[2], NULL};
+    OWN(own_file) FILE *out = fopen("/dev/null", "w");
+    struct app_io io = {.out = out, .err = out, .uid = uid};
+    (void)snprintf(words[0], sizeof words[0], "%lld",
+                   (long long)number(f, "SELECT min(id) FROM incident WHERE closed_us IS NULL"));
+    return incident_accept_command(&io, f->st, 3, argv);
+}
+
+/* PostgreSQL knows people by their roles, and here is one: the first one's name is changed. */
+static int accept_by_two(struct stage *f)
+{
+    int rc = accept_by(f, 1000);
+    if (rc != APP_OK)
+        return rc;
+    run_sql(f, "UPDATE incident SET proposed_by = 'somebody else' WHERE closed_us IS NULL");
+    return accept_by(f, 1001);
+}
+
+static void what_is_given_up_needs_another_archive(void **state)
+{
+    struct stage *f = *state;
+    const struct ledger_instance b = added(f, "b", true, 2);
+    posts(f, &f->room, 3);
+    ok(cut_more(f), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "parked", SLICE("554 virus"), &f->e), &f->e);
+    posts(f, &f->room, 2);
+    ok(cut_more(f), &f->e);
+    archive(f);
+    assert_int_equal(accept_by_two(f), APP_FAILED); /* b has nothing yet */
+    run_sql(f, "UPDATE instance SET readback = 1 WHERE name = 'b'");
+    archive_all(f, &b);
+    assert_int_equal(accept_by(f, 1001), APP_FAILED); /* and did not read it back */
+    run_sql(f, "UPDATE instance SET readback = 2 WHERE name = 'b'");
+    assert_int_equal(sweep(f), 2);
+    assert_int_equal(accept_by(f, 1001), APP_OK);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE closed_us IS NULL"), 0);
+    assert_int_equal(instance(f, "a").missed, 3);
+    assert_int_equal(instance(f, "a").archived, 2);
+    assert_int_equal(number(f, "SELECT value FROM tally WHERE name = 'accepted_losses'"), 0);
+    /* It is b that read them back: without it nothing goes. */
+    ok(ledger_retire(f->st, SLICE("b"), SLICE("test"), &f->e), &f->e);
+    assert_int_equal(sweep(f), 0);
+    run_sql(f, "UPDATE instance SET state = 'active' WHERE name = 'b'");
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM kept"), 0);
+}
+
+/* It is tried again meanwhile. */
+static void only_a_parked_batch_is_given_up(void **state)
+{
+    struct stage *f = *state;
+    const struct ledger_instance b = added(f, "b", true, 2);
+    posts(f, &f->room, 3);
+    archive_all(f, &b);
+    ok(cut_more(f), &f->e);
+    ok(ledger_batch_state(f->st, &f->batch, "parked", SLICE("554 virus"), &f->e), &f->e);
+    run_sql(f, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
+    assert_int_equal(accept_by_two(f), APP_FAILED);
+    ok(ledger_open_batch(f->st, 1, &f->batch, &f->e), &f->e);
+    archive(f);
+    assert_int_equal(sweep(f), 3);
+    assert_int_equal(instance(f, "a").missed, 0);
 }
 
 /* How often SQLite says that it searches, or scans, the table of that name. */
@@ -181,6 +249,8 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(a_parked_batch_holds_nothing_but_itself),
         CASE(read_back_that_is_learnt_later_covers_nothing_before),
+        CASE(what_is_given_up_needs_another_archive),
+        CASE(only_a_parked_batch_is_given_up),
         CASE(reasons_to_keep_are_found_by_indexes),
         CASE(what_a_new_adapter_gets_is_released),
         CASE(hashes_wait_for_the_totals),

@@ -350,7 +350,12 @@ static void a_loss_is_accepted_by_two_people(void **state)
 static void what_must_be_mended_is_not_accepted(void **state)
 {
     struct fixture *f = *state;
-    (void)open_one(f, &parked);
+    const struct incident changed = {.kind = INCIDENT_LOG_CHANGED,
+                                     .object = SLICE("0"),
+                                     .part = 0,
+                                     .opened_us = 1,
+                                     .detail = SLICE("the log is another one")};
+    (void)open_one(f, &changed);
     (void)open_one(f, &unreadable);
     assert_int_equal(accept(f, 1, "1", "tired"), APP_FAILED);
     assert_said(f->said.err, "it closes once its cause is mended");
