@@ -32,6 +32,7 @@ struct kafka_consumer {
     int64_t waiting_since;
     bool paused;
     bool closing;
+    bool away; /* the brokers do not know the topic, and nothing has come since they said so */
     struct err trouble; /* told by the library between two messages; class 0: none */
 };
 
@@ -146,6 +147,8 @@ static void told(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     struct kafka_consumer *c = opaque;
     (void)rk;
+    c->away = c->away || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+              code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     (void)err_set(&c->trouble, kafka_class_of((rd_kafka_resp_err_t)code), "topic %s: %s: %s",
                   c->topic, rd_kafka_err2str((rd_kafka_resp_err_t)code), reason);
 }
@@ -309,6 +312,7 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_messa
     struct part *part = part_of(c, m->partition);
     if (part)
         part->next = m->offset + 1;
+    c->away = false;
     c->taken += m->len;
     nudge(c);
     *out = (struct kafka_message){
@@ -367,7 +371,9 @@ void kafka_consumer_close(struct kafka_consumer *c)
         (void)rd_kafka_consumer_close(c->rk);
     if (c->nudges)
         rd_kafka_queue_destroy(c->nudges);
-    if (c->rk)
+    /* librdkafka 2.0.2 waits for ever for a client's end whose topic is away. It has left its group
+     * and reads nothing: better a client too many than a service that can't be stopped. */
+    if (c->rk && !c->away)
         rd_kafka_destroy(c->rk);
     drop_parts(c);
     free(c->topic);

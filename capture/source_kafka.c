@@ -246,8 +246,7 @@ static bool same_cluster(const struct kafka *s, const struct kafka_facts *facts)
     return strcmp(identity, s->base.identity) == 0;
 }
 
-/* As at the start, but over the same consumer: librdkafka 2.0.2 hangs when it is closed while its
- * topic is away. Nothing that was read still waits to be written. */
+/* As at the start, but over the same consumer. Nothing that was read still waits to be written. */
 static int look_again(struct kafka *s, struct err *e)
 {
     struct kafka_facts facts = {.partitions = 0};

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -354,6 +355,25 @@ static void a_busy_partition_does_not_hide_one_that_stands(void **state)
     assert_int_equal(f->few.items[0].pos, (int64_t)taken);
 }
 
+static void ends_while_its_topic_is_away(void **state)
+{
+    struct fixture *f = *state;
+    int rc = 0;
+    queue_posts(&f->q, 5, 1);
+    assert_int_equal(take(f, 5), 5);
+    queue_broker("drop", f->q.topic, NULL);
+    while (rc != ERR_CONFIG)
+        rc = poll_anew(f);
+    (void)alarm(60); /* it may wait for ever */
+    close_source(f);
+    (void)alarm(0);
+    queue_broker("topic", f->q.topic, "1");
+    queue_posts(&f->q, 3, 1);
+    f->at = (struct staging_position){.pos = 0};
+    reopen(f);
+    assert_int_equal(take(f, 3), 3);
+}
+
 #define CASE(fn, fixture)                                                                          \
     {                                                                                              \
 #fn, fn, set_up, tear_down, fixture                                                        \
@@ -381,7 +401,8 @@ int main(void)
     const struct CMUnitTest on_kafka[] = {
         CASES(&kafka), CASE(what_was_tidied_up_to_the_position_is_no_change, &kafka),
         CASE(what_is_deleted_before_it_was_captured_is_named, &kafka),
-        CASE(a_busy_partition_does_not_hide_one_that_stands, &kafka)};
+        CASE(a_busy_partition_does_not_hide_one_that_stands, &kafka),
+        CASE(ends_while_its_topic_is_away, &kafka)};
     int failed = cmocka_run_group_tests_name("embedded", on_embedded, NULL, NULL);
     failed += cmocka_run_group_tests_name("Kafka", on_kafka, NULL, NULL);
     return failed ? 1 : 0;
