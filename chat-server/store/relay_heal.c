@@ -84,11 +84,6 @@ void relay_heal_free(struct relay_heal *h)
     free(h);
 }
 
-bool relay_heal_busy(const struct relay *r)
-{
-    return r->heal->first != NULL;
-}
-
 static void close_line(struct relay_heal *h)
 {
     heal_line_close(h->line);

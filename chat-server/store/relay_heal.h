@@ -15,7 +15,5 @@ void relay_heal_free(struct relay_heal *h);
 void relay_heal_turn(struct relay *r);
 /* A record sent again was confirmed, refused or taken back. */
 void relay_heal_report(struct relay *r, int class);
-/* Something is wanted and not sent yet. */
-bool relay_heal_busy(const struct relay *r);
 
 #endif

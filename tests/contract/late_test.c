@@ -61,6 +61,21 @@ static void a_late_leave_of_one_who_was_never_seen(void **state)
     assert_int_equal(number(f, "SELECT left_at FROM presence WHERE joined = 0"), 2);
 }
 
+/* Names may be written in any of JSON's ways; they are kept as what they say. */
+static void escaped_names_are_kept_as_they_read(void **state)
+{
+    struct stage *f = *state;
+    put(f, RECORD_JOIN,
+        "\"participant\":\"sip:\\u0061nn@x\",\"endpoint\":\"e\","
+        "\"name\":\"\\u0041nn\"");
+    capture(f);
+    put(f, RECORD_LEAVE, WHO("ann"));
+    capture(f);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence WHERE participant = 'sip:ann@x'"
+                               " AND name = 'Ann' AND left_at = 2"),
+                     1);
+}
+
 static void a_late_first_record_must_begin_the_chain(void **state)
 {
     struct stage *f = *state;
@@ -166,6 +181,7 @@ int main(void)
         ON_STAGE(a_late_leave_ends_the_stay_where_it_was),
         ON_STAGE(a_late_leave_between_two_stays),
         ON_STAGE(a_late_leave_of_one_who_was_never_seen),
+        ON_STAGE(escaped_names_are_kept_as_they_read),
         ON_STAGE(a_late_first_record_must_begin_the_chain),
         ON_STAGE(a_damaged_row_behind_it_is_no_proof),
         ON_STAGE(two_epochs_of_a_room_in_one_batch),

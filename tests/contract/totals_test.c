@@ -53,11 +53,12 @@ static void name_head(struct fixture *f, const struct feed_stream *s)
     totals_put_line(&f->lines, &line);
 }
 
-static void put_part(struct fixture *f, int64_t time_us, int64_t next_us, int part, bool last)
+static void put_part_for(struct fixture *f, struct slice source, int64_t time_us, int64_t next_us,
+                         int part, bool last)
 {
     OWN(own_buf) struct buf statement;
     OWN(own_buf) struct buf members;
-    const struct totals_head head = {SLICE(POOL), time_us, next_us, part, last};
+    const struct totals_head head = {source, time_us, next_us, part, last};
     buf_init(&statement, 100000);
     buf_init(&members, RECORD_MAX_BYTES);
     totals_put_head(&statement, &head);
@@ -65,6 +66,11 @@ static void put_part(struct fixture *f, int64_t time_us, int64_t next_us, int pa
     ok(totals_members(&members, buf_view(&statement), &f->key, &f->s.e), &f->s.e);
     feed_put(&f->s.feed, feed_make(&f->s.feed, &f->session, RECORD_TOTALS, members.p));
     buf_clear(&f->lines);
+}
+
+static void put_part(struct fixture *f, int64_t time_us, int64_t next_us, int part, bool last)
+{
+    put_part_for(f, SLICE(POOL), time_us, next_us, part, last);
 }
 
 /* Captures totals of the room's head, made now, the next due in a minute. */
@@ -115,6 +121,20 @@ static void heads_that_agree_are_complete(void **state)
     assert_int_equal(complete_us(f), said);
     assert_int_equal(number(&f->s, "SELECT count(*) FROM totals"), 0);
     assert_int_equal(number(&f->s, "SELECT count(*) FROM incident"), 0);
+}
+
+/* The key is the right one, and so is the record's place: the statement is not about it. */
+static void what_was_signed_for_another_source_is_no_proof(void **state)
+{
+    struct fixture *f = *state;
+    put_posts(&f->s, 3);
+    name_head(f, &f->s.room);
+    put_part_for(f, SLICE("sip:another"), f->now_us, f->now_us + 60 * SECOND, 1, true);
+    capture(&f->s);
+    run(f, 1);
+    assert_int_equal(open_of(f, "altered"), 1);
+    assert_true(complete_us(f) <= 0);
+    assert_int_equal(number(&f->s, "SELECT count(*) FROM totals"), 0);
 }
 
 static void a_missing_tail_is_a_gap_until_it_comes(void **state)
@@ -331,6 +351,7 @@ int main(void)
         CASE(a_room_that_never_came_is_a_gap),
         CASE(another_hash_is_altered),
         CASE(a_false_signature_is_altered),
+        CASE(what_was_signed_for_another_source_is_no_proof),
         CASE(undeclared_sources_are_not_judged),
         CASE(who_promised_and_says_nothing_is_silent),
         CASE(who_promised_nothing_is_not_silent),

@@ -49,7 +49,7 @@ static void says_why(void **state)
     assert_string_equal(gate_keeps(&f), "a hold has no copy that honours it");
     f.hold = false;
     f.in_hand = true;
-    assert_string_equal(gate_keeps(&f), "an adapter that is not required has it in hand");
+    assert_string_equal(gate_keeps(&f), "an adapter has it in a batch that is parked or in hand");
 }
 
 int main(void)
