@@ -247,23 +247,47 @@ static int trust_staged(struct reconciling *r, struct staging_txn *t, struct err
     return rc;
 }
 
-/* Only now do the batches count as the ledger's: until here everything stands still,
- * also when this was killed. What was done stays in the list of incidents. */
-static int finish(struct reconciling *r, struct err *e)
+/* It stays in the list of incidents. */
+static int put_on_record(struct staging_txn *t, const struct buf *detail, const char *how,
+                         struct err *e)
 {
-    OWN(own_staging_txn) struct staging_txn t = {0};
-    OWN(own_buf) struct buf detail;
     char object[CLOCK_TEXT_SIZE];
-    buf_init(&detail, 16384);
-    describe(r, &detail);
     clock_format(clock_wall_us(), object);
     const struct incident done = {.kind = INCIDENT_RESTORED,
                                   .object = slice_of(object),
                                   .part = -1,
-                                  .detail = buf_view(&detail)};
-    int rc = buf_ok(&detail, "what was done", e);
+                                  .detail = buf_view(detail)};
+    int rc = buf_ok(detail, "what was done", e);
     if (rc == 0)
-        rc = lease_begin(r->in->staging, &t, e);
+        rc = incident_open(t, &done, NULL, e);
+    return rc == 0 ? incident_close(t, done.kind, done.object, how, e) : rc;
+}
+
+/* A person's word is on record before anything counts by it, also when this is killed. */
+static int record_word(struct reconciling *r, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    OWN(own_buf) struct buf detail;
+    buf_init(&detail, 16384);
+    if (!r->trust)
+        return 0;
+    buf_format(&detail, "what is in these archives is vouched for: %.1000s. Reason: %.300s",
+               r->trust, r->reason);
+    int rc = lease_begin(r->in->staging, &t, e);
+    if (rc == 0)
+        rc = put_on_record(&t, &detail, "a person's word", e);
+    return rc == 0 ? staging_commit(&t, e) : rc;
+}
+
+/* Only now do the batches count as the ledger's: until here everything stands still,
+ * also when this was killed. */
+static int finish(struct reconciling *r, struct err *e)
+{
+    OWN(own_staging_txn) struct staging_txn t = {0};
+    OWN(own_buf) struct buf detail;
+    buf_init(&detail, 16384);
+    describe(r, &detail);
+    int rc = lease_begin(r->in->staging, &t, e);
     if (rc == 0)
         rc = trust_staged(r, &t, e);
     for (size_t i = 0; rc == 0 && i < r->files->instance_count; i++) {
@@ -271,9 +295,7 @@ static int finish(struct reconciling *r, struct err *e)
             rc = had_number(&t, r->files->instances[i].id, r->files->newest[i], e);
     }
     if (rc == 0)
-        rc = incident_open(&t, &done, NULL, e);
-    if (rc == 0)
-        rc = incident_close(&t, done.kind, done.object, "reconciled with the archives", e);
+        rc = put_on_record(&t, &detail, "reconciled with the archives", e);
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 
@@ -283,6 +305,8 @@ static int apply(struct reconciling *r, struct err *e)
     int rc = lease_take(r->in->staging, LEASE_FOR_MS, e);
     if (rc == ERR_CONFLICT)
         return err_wrap(e, "an archiver is at work: stop it first");
+    if (rc == 0)
+        rc = record_word(r, e);
     if (rc == 0 && r->files->n)
         rc = apply_all(r, e);
     if (rc == 0)

@@ -141,6 +141,8 @@ def die(d, words):
         done = subprocess.run(d.command(*words, "--yes"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               env={**os.environ, "HOLDFAST_FAULT": "reconcile." + point})
         check(done.returncode == -signal.SIGKILL, "reconcile did not die at %s: %s", point, done.stdout)
+        said = d.holdfast("incident", "list", "--all", "--json").stdout
+        check("is vouched for: mail" in said, "nobody vouched for anything: %s", said)
         refused(d)
 
 
@@ -177,6 +179,8 @@ def reconcile(d, trust, how):
         die(d, words)
     done = d.holdfast(*words, "--yes").stdout
     check("done:" in done, "reconcile says: %s", done)
+    said = d.holdfast("incident", "list", "--all", "--json").stdout
+    check(bool(trust) == ("vouched for: %s" % ",".join(trust) in said), "who vouched for what: %s", said)
     check(how != "gone" or "gone from the queue" in done, "about the queue it says: %s", done)
     again = d.holdfast(*words, "--yes").stdout
     check("nothing to do" in again, "a second time: %s", again)
