@@ -102,12 +102,14 @@ static int connect_wait(struct pg *pg, int64_t ms, struct err *e)
 }
 
 /* A weaker durability than "on" is raised, a stronger one left. A lock is not waited for without
- * end: its holder may be a process that hangs. A batch (4 MiB) is sorted in memory. */
+ * end: its holder may be a process that hangs. A batch (4 MiB) is sorted in memory. Statements are
+ * short: compiling one takes longer than it runs. */
 static int session_settings(struct pg *pg, int flags, struct err *e)
 {
     static const char settings[] =
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') IN ('off', 'local');"
+        "SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) = 'on';"
         "SET lock_timeout = '30s'; SET standard_conforming_strings = on; SET work_mem = '16MB'";
     int rc = pg_script(&pg->base, settings, e);
     if (rc == 0 && flags & DB_READ_ONLY)

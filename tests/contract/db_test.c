@@ -366,6 +366,20 @@ static void refused_addresses(void **state)
     assert_int_equal(db_open(&db, url, 0, &e), ERR_CONFIG);
 }
 
+/* What a connection is set to, whatever the server's own defaults are. */
+static void sessions_are_set(void **state)
+{
+    static const char set[] = "SELECT CASE WHEN current_setting('jit') = 'off'"
+                              " AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
+                              " AND current_setting('lock_timeout') <> '0' THEN 1 ELSE 0 END";
+    struct db_place *p = *state;
+    int64_t n = 0;
+    if (!p->postgres)
+        return;
+    ok(db_int(p->db, set, DB_NO_ARGS, 0, &n, &p->e), &p->e);
+    assert_int_equal(n, 1);
+}
+
 static void class_tables(void **state)
 {
     static const struct {
@@ -421,7 +435,7 @@ int main(void)
         ON_DB(writers_wait_for_each_other), ON_DB(migrations_run_once),
         ON_DB(broken_connection),           ON_DB(full_disk),
         ON_DB(failed_commit_is_undone),     ON_DB(wrong_result_type),
-        ON_DB(refused_addresses),
+        ON_DB(refused_addresses),           ON_DB(sessions_are_set),
     };
     int failed = cmocka_run_group_tests(tables, NULL, NULL);
     return db_place_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg) || failed;
