@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { END_MS = 3000 };
+enum { END_MS = 5000 };
 
 struct kafka_tail {
     rd_kafka_t *rk;
@@ -19,17 +19,11 @@ static void own_tail(struct kafka_tail **t)
     kafka_tail_close(*t);
 }
 
-/* Where the topic ends is asked for now: left to the library it would be asked for later, and what
- * is said in between would be missed. */
-static int assign_end(rd_kafka_t *rk, const char *topic, struct err *e)
+static int assign(rd_kafka_t *rk, const char *topic, int64_t offset, struct err *e)
 {
     OWN(own_rd_list) rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    int64_t low = 0;
-    int64_t high = 0;
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(rk, topic, 0, &low, &high, END_MS);
-    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = high;
-    if (!code)
-        code = rd_kafka_assign(rk, list);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = offset;
+    rd_kafka_resp_err_t code = rd_kafka_assign(rk, list);
     return code ? err_set(e, kafka_class_of(code), "topic %s: %s", topic, rd_kafka_err2str(code))
                 : 0;
 }
@@ -44,15 +38,21 @@ int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struc
     };
     OWN(own_tail) struct kafka_tail *tail = calloc(1, sizeof *tail);
     rd_kafka_conf_t *conf = NULL;
+    int64_t low = 0;
+    int64_t high = 0;
     if (!tail)
         return err_memory(e, "reading a topic's end");
-    int rc = kafka_conf_new(t, settings, sizeof settings / sizeof settings[0], &conf, e);
+    /* Where the topic ends is asked for now: left to the library it would be asked for later, and
+     * what is said in between would be missed. */
+    int rc = kafka_ends(t, 0, END_MS, &low, &high, e);
+    if (rc == 0)
+        rc = kafka_conf_new(t, settings, sizeof settings / sizeof settings[0], &conf, e);
     if (rc == 0)
         rc = kafka_client_new(RD_KAFKA_CONSUMER, conf, &tail->rk, e);
     if (rc < 0)
         return rc;
     (void)rd_kafka_poll_set_consumer(tail->rk);
-    rc = assign_end(tail->rk, t->topic, e);
+    rc = assign(tail->rk, t->topic, high, e);
     if (rc < 0)
         return rc;
     *out = tail;
