@@ -172,6 +172,20 @@ static void another_queue_is_refused(void **state)
     assert_int_equal(start_with(f, &other), ERR_CONFIG);
 }
 
+/* Nobody can ask for what is missing there; capture goes on all the same. */
+static void a_control_topic_of_two_partitions(void **state)
+{
+    struct fixture *f = *state;
+    char control[80];
+    (void)snprintf(control, sizeof control, "%s-control", f->q.topic);
+    queue_broker("topic", control, "2");
+    start(f);
+    queue_posts(&f->q, 10, 3);
+    wait_for(f, count, 10);
+    stop(f);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident"), 0);
+}
+
 /* ---- a position that somebody moved ---- */
 
 /* What is written behind it is read again from there, and what was captured before is dropped. */
@@ -267,6 +281,7 @@ int main(void)
     const struct CMUnitTest on_services[] = {
         CASE(a_database_that_is_away_at_the_start, &services),
         CASE(another_queue_is_refused, &services),
+        CASE(a_control_topic_of_two_partitions, &services),
         CASE(a_position_that_was_moved_back, &services),
         CASE(beside_a_log_that_changed, &services),
         CASE(a_broker_that_is_away_at_the_start, &services),

@@ -159,7 +159,9 @@ static void names_of_batches_are_read_back(void **state)
         {"notes.txt", "tar", 0},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        bool is = stem_of(all[i].name, all[i].instance, &n, NULL);
+        const char *rest = NULL;
+        bool is = stem_of(all[i].name, all[i].instance, &n, &rest);
+        assert_true(!is || rest > all[i].name);
         assert_int_equal(is, all[i].number != 0);
         if (is)
             assert_int_equal(n, all[i].number);

@@ -6,6 +6,7 @@
 #include "store_place.h"
 
 #include "base/clock.h"
+#include "chat-server/store/directory.h"
 #include "chat-server/store/totals.h"
 #include "chat-server/store/writer.h"
 
@@ -304,6 +305,20 @@ static void so_many_sources_and_no_more(void **state)
     stop_writer(p, w);
 }
 
+static void a_room_has_so_many_members(void **state)
+{
+    struct place *p = *state;
+    char uri[256];
+    OWN(own_mem) char *members = malloc(70001);
+    assert_non_null(members);
+    memset(members, ' ', 70000);
+    members[70000] = '\0';
+    FAILS(ERR_REJECTED, directory_add_room(p->s, SLICE("example.com"), SLICE("One"), SLICE(""),
+                                           (struct slice){members, 70000}, false, uri, &e));
+    OK(directory_add_room(p->s, SLICE("example.com"), SLICE("One"), SLICE(""),
+                          (struct slice){members, 60000}, false, uri, &e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +331,7 @@ int main(void)
         ON_BOTH(who_comes_too_early_waits_or_is_told),
         ON_BOTH(large_records_go_in_several_groups),
         ON_BOTH(so_many_sources_and_no_more),
+        ON_BOTH(a_room_has_so_many_members),
     };
     if (!has_scratch("store_trouble_test"))
         return 2;

@@ -6,6 +6,7 @@
 #include "adapters/host/archiver.h"
 #include "base/clock.h"
 #include "base/own.h"
+#include "base/stop.h"
 #include "mgccomp/check.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/ledger.h"
@@ -159,6 +160,28 @@ static void is_parked(void *arg)
     do_sql(arg, "UPDATE batch SET state = 'parked'");
 }
 
+/* One that the relay has seen, as the wiring gives it. */
+static int one_elsewhere(void *arg, struct db *staging, bool all, incident_visit_fn *visit,
+                         void *visit_arg, struct err *e)
+{
+    const struct incident i = {.kind = INCIDENT_LOG_CHANGED,
+                               .elsewhere = "L4",
+                               .source = SLICE("sip:pool"),
+                               .part = 2,
+                               .opened_us = 1,
+                               .detail = SLICE("a test")};
+    (void)arg;
+    (void)staging;
+    (void)all;
+    return visit(visit_arg, &i, e);
+}
+
+static int list_with_others(struct desk *d, struct app_io *io, int argc, char **argv)
+{
+    static const struct incident_others others = {one_elsewhere, NULL};
+    return incident_list_command(io, d->st, &others, argc, argv);
+}
+
 /* What can't be done is said, and does nothing. */
 static void refused(struct desk *d, typed_fn *command, const char *one, const char *two,
                     const char *why)
@@ -170,6 +193,7 @@ static void wrong_words(void **state)
 {
     struct desk *d = &desk;
     (void)state;
+    refused(d, list_with_others, "--json", "", "\"id\":\"L4\"");
     refused(d, list, "now", "", "incident list takes no words");
     refused(d, show, "1", "2", "give one incident");
     refused(d, retry, "one", "", "give one incident's number");
@@ -225,6 +249,14 @@ static int drain(struct desk *d, struct app_io *io, int argc, char **argv)
 static int drain_at_once(void *arg)
 {
     return type(arg, drain, "--timeout=1ms", "", "");
+}
+
+/* The last one: a program that is to stop stays so. */
+static void a_stop_ends_a_drain(void **state)
+{
+    (void)state;
+    stop_request();
+    ok(type(&desk, drain, "--timeout=1m", "", "stopped before everything was archived"), &desk.e);
 }
 
 static void each(const struct faults_step *s)
@@ -307,10 +339,9 @@ static void capture(struct desk *d)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_words),
-        cmocka_unit_test(what_can_not_be_written),
-        cmocka_unit_test(incidents),
-        cmocka_unit_test(the_others),
+        cmocka_unit_test(wrong_words),         cmocka_unit_test(what_can_not_be_written),
+        cmocka_unit_test(incidents),           cmocka_unit_test(the_others),
+        cmocka_unit_test(a_stop_ends_a_drain),
     };
     const char *scratch = getenv("HOLDFAST_TEST_SCRATCH");
     if (!scratch) {

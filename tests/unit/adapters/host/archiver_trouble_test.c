@@ -192,7 +192,11 @@ static void commands_say_how_adapters_are(void **state)
     rig_await(r, "SELECT archived FROM instance", 2);
     rig_sql(r, "UPDATE instance SET missed = 7, last_error = 'slow disk'");
     assert_int_equal(type(r, adapter_list_command, "", "", out), APP_OK);
+    said(out, "missed 7: given up by two people  slow disk\n");
+    rig_sql(r, "UPDATE instance SET required = 0");
+    assert_int_equal(type(r, adapter_list_command, "", "", out), APP_OK);
     said(out, "missed 7: deleted before it took them  slow disk\n");
+    rig_sql(r, "UPDATE instance SET required = 1");
     rig_sql(r, "UPDATE instance SET failures = 3");
     assert_int_equal(type(r, adapter_list_command, "--all", "", out), APP_OK);
     said(out, "3 tries failed: slow disk\n");
