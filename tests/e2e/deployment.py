@@ -177,6 +177,22 @@ class Deployment:
 
         await_true("%s ready" % service, look)
 
+    def ready_in_the_end(self, service, seconds=3 * WAIT_S):
+        """Without `up` an ingest takes the folder for itself; `up` waits for it, may give up, and is started again."""
+        def look():
+            try:
+                self.ready(service)
+                return True
+            except AssertionError:
+                code = self.running[service].poll()
+                if code not in (None, 1):
+                    raise
+                if code == 1:
+                    self.launch(service)
+                return False
+
+        await_true("%s is ready in the end" % service, look, seconds)
+
     def log(self, service):
         with open(os.path.join(self.dir, service + ".log"), errors="replace") as f:
             return f.read()

@@ -41,7 +41,7 @@ def kill_once(d, ingest, victim, killed):
     else:
         d.kill(victim)
         d.launch(victim)
-        d.ready(victim)
+        d.ready_in_the_end(victim)
     killed[victim] = killed.get(victim, 0) + 1
 
 

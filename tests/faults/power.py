@@ -101,18 +101,7 @@ class Machine(Deployment):
         for service in self.services():
             self.launch(service)
         for service in self.services():
-            await_true("%s is ready" % service, lambda service=service: self.up_again(service))
-
-    def up_again(self, service):
-        """Without `up` an ingest takes the folder for itself; `up` then gives up, and is started again."""
-        try:
-            self.ready(service)
-            return True
-        except AssertionError:
-            if self.running[service].poll() != 1:
-                raise
-            self.launch(service)
-            return False
+            self.ready_in_the_end(service)
 
 
 def children(pid):
