@@ -8,16 +8,13 @@
 #include "mgccomp/incident.h"
 #include "tests/contract/feed.h"
 #include "tests/contract/queues.h"
+#include "tests/expect.h"
 
 #include <poll.h>
-#include <setjmp.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 extern char **environ;
 
@@ -34,12 +31,6 @@ struct fixture {
     struct capture *c;
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static void start(struct fixture *f, struct capture **c)
 {

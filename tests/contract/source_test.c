@@ -3,13 +3,10 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "tests/contract/queues.h"
+#include "tests/expect.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static const char *scratch;
 
@@ -25,12 +22,6 @@ struct fixture {
     struct source_batch got, few; /* room for ITEMS, for 7 */
     struct err e;
 };
-
-static void ok(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
 
 static int assigned(void *arg, struct staging_position *positions, size_t n, struct err *e)
 {
