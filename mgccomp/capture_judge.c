@@ -90,22 +90,25 @@ static int fill_found_gap(struct batch *b, const struct stream *s, int64_t seque
     return 0;
 }
 
+static int fill_gap(struct batch *b, size_t item, bool *filled, struct err *e)
+{
+    const struct staged *r = &b->staged[item];
+    const struct stream *s = r->decoded;
+    int rc = fill_found_gap(b, s, r->sequence, filled, e);
+    if (rc == 0 && !*filled && s->id)
+        rc = gap_fill(b->t, s->id, r->sequence, filled, e);
+    return rc == 0 && *filled ? batch_check_links(b, item, e) : rc;
+}
+
 static int late_or_repeat(struct batch *b, size_t item, struct err *e)
 {
     struct staged *r = &b->staged[item];
-    const struct stream *s = r->decoded;
     bool filled = false;
-    int rc = fill_found_gap(b, s, r->sequence, &filled, e);
-    if (rc == 0 && !filled && s->id)
-        rc = gap_fill(b->t, s->id, r->sequence, &filled, e);
-    if (rc < 0)
+    int rc = fill_gap(b, item, &filled, e);
+    r->flags |= filled ? STAGING_LATE : STAGING_REPEAT;
+    if (rc < 0 || filled)
         return rc;
-    if (!filled) {
-        r->flags |= STAGING_REPEAT;
-        return batch_find(b, INCIDENT_REPEAT, item, r->sequence, r->sequence, e);
-    }
-    r->flags |= STAGING_LATE;
-    return batch_check_links(b, item, e);
+    return batch_find(b, INCIDENT_REPEAT, item, r->sequence, r->sequence, e);
 }
 
 /* At or below the head, or far ahead of it: the chain alone can't tell. */
@@ -113,12 +116,14 @@ static int look_up(struct batch *b, size_t item, bool far, struct err *e)
 {
     struct staged *r = &b->staged[item];
     enum known known = KNOWN_NOT;
+    bool filled = false;
     int rc = batch_known(b, r->decoded, r->sequence, r->hash, &known, e);
     if (rc < 0)
         return rc;
     if (known == KNOWN_SAME) {
+        /* It was far ahead once, and a gap has been opened over it since. */
         r->dropped = true;
-        return 0;
+        return far ? 0 : fill_gap(b, item, &filled, e);
     }
     if (known == KNOWN_OTHER) {
         r->flags |= STAGING_FORK;

@@ -242,6 +242,29 @@ static void far_ahead_does_not_move_the_head(void **state)
     assert_int_equal(incidents(f, INCIDENT_FAR_AHEAD).open, 1);
 }
 
+/* The chain gets there by way of a gap; what is captured already is sent again with the rest of it.
+ */
+static void what_was_far_ahead_is_not_missed(void **state)
+{
+    struct stage *f = *state;
+    put_posts(f, 2);
+    struct feed_stream ahead = f->room;
+    ahead.sequence += CHAIN_FAR_AHEAD + 1;
+    feed_post(&f->feed, &ahead);
+    const int64_t far = ahead.sequence;
+    f->room.sequence = far - 3;
+    feed_post(&f->feed, &f->room); /* so near the head that it moves it */
+    feed_post(&f->feed, &ahead);
+    capture(f);
+    assert_int_equal(number(f, "SELECT sequence FROM stream"), far + 1);
+    assert_int_equal(number(f, "SELECT max(last) FROM incident WHERE kind = 'gap'"), far);
+    feed_put(&f->feed, f->feed.items[2].raw);
+    capture(f);
+    assert_int_equal(f->out.duplicates, 1);
+    assert_int_equal(number(f, "SELECT max(last) FROM incident WHERE kind = 'gap'"), far - 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE kind = 'altered'"), 0);
+}
+
 static void unsequenced_records_are_not_provable(void **state)
 {
     struct stage *f = *state;
@@ -274,6 +297,7 @@ int main(void)
         ON_STAGE(other_bytes_under_one_number_are_a_fork),
         ON_STAGE(a_broken_link_is_altered),
         ON_STAGE(far_ahead_does_not_move_the_head),
+        ON_STAGE(what_was_far_ahead_is_not_missed),
         ON_STAGE(unsequenced_records_are_not_provable),
     };
     return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
