@@ -166,8 +166,13 @@ static int feed(void *arg, const struct reconcile_record *x, struct err *e)
 {
     struct reading *r = arg;
     struct record rec;
-    if (x->exception || !x->raw.p || record_decode(r->doc, x->raw, &rec, NULL) < 0 ||
-        !rec.sequenced)
+    struct err why = {0};
+    if (x->exception || !x->raw.p)
+        return 0;
+    int rc = record_decode(r->doc, x->raw, &rec, &why);
+    if (rc < 0 && rc != ERR_REJECTED)
+        return err_set(e, rc, "reading an archive: %s", why.text);
+    if (rc < 0 || !rec.sequenced)
         return 0;
     struct capture_item *item = &r->items[r->n];
     *item = (struct capture_item){.part = STAGING_ARCHIVE_PART, .queued_us = clock_wall_us()};
