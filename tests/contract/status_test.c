@@ -68,7 +68,7 @@ static void record_at(struct fixture *f, int32_t part, const char *subject, cons
 
 static int64_t oldest(struct fixture *f)
 {
-    static const struct store_limit limit;
+    static const struct store_limit limit = {.folder = "."};
     OWN(own_db) struct db *db = NULL;
     OWN(own_mem) struct look *k = calloc(1, sizeof *k);
     assert_non_null(k);
