@@ -111,7 +111,7 @@ struct kafka_tail;
 /* Reads what is written from now on. */
 int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struct err *e);
 /* 0: a message in *out, to be released. ERR_AGAIN: none within ms, whatever the brokers' trouble.
- */
+ * ERR_RETRY: it hears no more and is to be opened anew. */
 int kafka_tail_poll(struct kafka_tail *t, int64_t ms, struct kafka_message *out, struct err *e);
 void kafka_tail_close(struct kafka_tail *t);
 

@@ -66,7 +66,9 @@ int kafka_tail_poll(struct kafka_tail *t, int64_t ms, struct kafka_message *out,
     if (!m)
         return err_set(e, ERR_AGAIN, "no message");
     if (m->err) {
-        int rc = err_set(e, ERR_AGAIN, "%s", rd_kafka_err2str(m->err));
+        /* After an offset outside the log the library delivers nothing more: to be opened anew. */
+        const int class = kafka_class_of(m->err) == ERR_NOT_FOUND ? ERR_RETRY : ERR_AGAIN;
+        int rc = err_set(e, class, "%s", rd_kafka_err2str(m->err));
         rd_kafka_message_destroy(m);
         return rc;
     }
