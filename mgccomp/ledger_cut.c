@@ -35,27 +35,26 @@ struct cut {
     bool reads_back; /* the instance's module, in full */
 };
 
-static int oldest_first(const void *a, const void *b)
-{
-    const struct slot *x = a;
-    const struct slot *y = b;
-    return (x->oldest_us > y->oldest_us) - (x->oldest_us < y->oldest_us);
-}
-
+/* The partitions that waited longest: busy ones would starve the others, and more than fit would
+ * starve those behind them. */
 static int read_slots(struct cut *c, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(c->db,
-                      "SELECT q.generation, p.part, COALESCE(c.pos, 0), p.pos,"
+                      "SELECT s.generation, s.part, s.done, s.pos, s.record_us, s.kept_us FROM ("
+                      " SELECT q.generation AS generation, p.part AS part,"
+                      " COALESCE(c.pos, 0) AS done, p.pos AS pos,"
                       " (SELECT r.captured_us FROM record r WHERE r.generation = q.generation"
                       " AND r.part = p.part AND r.pos >= COALESCE(c.pos, 0) AND r.pos < p.pos"
-                      " ORDER BY r.pos LIMIT 1),"
+                      " ORDER BY r.pos LIMIT 1) AS record_us,"
                       " (SELECT k.captured_us FROM kept k WHERE k.generation = q.generation"
                       " AND k.part = p.part AND k.pos >= COALESCE(c.pos, 0) AND k.pos < p.pos"
-                      " ORDER BY k.pos LIMIT 1)"
+                      " ORDER BY k.pos LIMIT 1) AS kept_us"
                       " FROM queue q CROSS JOIN position p LEFT JOIN cursor c ON c.instance = $1"
                       " AND c.generation = q.generation AND c.part = p.part"
-                      " WHERE p.pos > COALESCE(c.pos, 0) ORDER BY p.part LIMIT $2",
+                      " WHERE p.pos > COALESCE(c.pos, 0)) s"
+                      " ORDER BY CASE WHEN s.kept_us IS NULL OR s.record_us < s.kept_us"
+                      " THEN s.record_us ELSE s.kept_us END NULLS LAST, s.part LIMIT $2",
                       DB_ARGS(DB_I(c->instance), DB_I(LEDGER_MAX_RANGES)), &r, e);
     if (rc == 0)
         rc = db_rows_next(r, e);
@@ -70,8 +69,6 @@ static int read_slots(struct cut *c, struct err *e)
             s->oldest_us = db_rows_int(r, 5);
         s->cut = false;
     }
-    /* The partition that waited longest goes first, or a busy one would starve the others. */
-    qsort(c->slots, c->slot_count, sizeof c->slots[0], oldest_first);
     return rc;
 }
 

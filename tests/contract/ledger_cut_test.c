@@ -178,6 +178,49 @@ static void the_partition_that_waited_longest_goes_first(void **state)
     assert_int_equal(number(f, "SELECT pos FROM cursor WHERE part = 0"), 1);
 }
 
+enum { MANY = LEDGER_MAX_RANGES + 40 };
+
+/* One record each into the partitions from..to. */
+static void spread(struct stage *f, struct staging_position *at, int32_t from, int32_t to)
+{
+    f->out = (struct capture_outcome){0};
+    for (int32_t p = from; p < to; p++) {
+        f->feed.part = p;
+        f->feed.pos = at[p].pos;
+        feed_post(&f->feed, &f->room);
+    }
+    ok(feed_write(f->w, f->feed.items, f->feed.n, at + from, (size_t)(to - from), &f->out, &f->e),
+       &f->e);
+    feed_clear(&f->feed);
+    assert_int_equal(f->out.stored, to - from);
+}
+
+/* A batch names no more partitions than that; those it always had a record of would keep the others
+ * waiting for ever. */
+static void more_busy_partitions_than_fit_take_turns(void **state)
+{
+    struct stage *f = *state;
+    struct ledger_instance i = added(f, "a", true, 2);
+    struct staging_position at[MANY] = {0};
+    for (int32_t p = 0; p < MANY; p++)
+        at[p].part = p;
+    ok(staging_positions(f->st, at, MANY, &f->e), &f->e);
+    spread(f, at, 0, MANY);
+    ok(cut(f, &i, &everything), &f->e);
+    assert_int_equal(f->batch.range_count, LEDGER_MAX_RANGES);
+    archive(f);
+    assert_int_equal(number(f, "SELECT count(*) FROM cursor WHERE pos = 1"), LEDGER_MAX_RANGES);
+    spread(f, at, 0, LEDGER_MAX_RANGES);
+    ok(cut(f, &i, &everything), &f->e);
+    assert_int_equal(f->batch.range_count, LEDGER_MAX_RANGES);
+    archive(f);
+    assert_int_equal(number(f, "SELECT count(*) FROM cursor WHERE pos >= 1"), MANY);
+    ok(cut(f, &i, &everything), &f->e);
+    archive(f);
+    assert_int_equal(cut(f, &i, &everything), ERR_NOT_FOUND);
+    assert_int_equal(instance(f, "a").archived, MANY + LEDGER_MAX_RANGES);
+}
+
 static void positions_without_records_are_passed_over(void **state)
 {
     struct stage *f = *state;
@@ -328,6 +371,7 @@ int main(void)
         ON_STAGE(records_are_frozen_in_their_rooms_order),
         ON_STAGE(every_record_is_in_one_batch),
         ON_STAGE(the_partition_that_waited_longest_goes_first),
+        ON_STAGE(more_busy_partitions_than_fit_take_turns),
         ON_STAGE(positions_without_records_are_passed_over),
         ON_STAGE(the_roster_is_who_was_there_before),
         ON_STAGE(an_open_batch_comes_again_as_it_was),
