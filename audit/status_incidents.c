@@ -44,10 +44,10 @@ static void say_cited(struct buf *b, const struct incident *i)
 
 static void take_loss(struct look *k, const struct incident *i)
 {
-    if (k->loss_count == STATUS_LOSSES || incident_lost(i) == 0)
+    if (k->loss_count == STATUS_LOSSES || i->lost == 0)
         return;
     struct seen_loss *s = &k->loss[k->loss_count++];
-    *s = (struct seen_loss){.id = i->id, .lost = incident_lost(i), .accepted_us = i->closed_us};
+    *s = (struct seen_loss){.id = i->id, .lost = i->lost, .accepted_us = i->closed_us};
     keep(s->kind, sizeof s->kind, slice_of(i->kind));
     keep_said(s->cited, sizeof s->cited, i, say_cited);
     keep(s->by, sizeof s->by, i->accepted_by);

@@ -52,7 +52,9 @@ static int write_findings(struct batch *b, struct err *e)
         }
         if (strcmp(f->kind, INCIDENT_UNREADABLE) != 0)
             incident.part = -1; /* first and last are sequences */
-        int rc = incident_open(b->t, &incident, &opened, e);
+        int rc = strcmp(f->kind, INCIDENT_GAP) == 0 ? gap_open(b->t, &incident, f->stream->epoch,
+                                                               f->stream->now.sequence, &opened, e)
+                                                    : incident_open(b->t, &incident, &opened, e);
         if (rc < 0)
             return rc;
         b->incidents += opened;
@@ -62,8 +64,8 @@ static int write_findings(struct batch *b, struct err *e)
 
 static bool moves_presence(const struct staged *r)
 {
-    const int64_t aside = STAGING_FORK | STAGING_REPEAT | STAGING_UNREADABLE;
-    return !r->dropped && r->sequenced && staged_stream(r) && !(r->flags & aside) &&
+    const int64_t aside = STAGING_FORK | STAGING_REPEAT | STAGING_UNREADABLE | STAGING_AHEAD;
+    return (!r->dropped || r->placed) && r->sequenced && staged_stream(r) && !(r->flags & aside) &&
            (r->kind == RECORD_JOIN || r->kind == RECORD_LEAVE) &&
            r->sequence <= r->decoded->now.sequence; /* not far ahead */
 }
@@ -159,6 +161,8 @@ int batch_append(struct batch *b, size_t lo, size_t hi, struct err *e)
         rc = staging_lock_gate(b->t, e);
     if (rc == 0)
         rc = batch_write_heads(b, e);
+    if (rc == 0)
+        rc = batch_write_ahead(b, e);
     if (rc == 0)
         rc = write_findings(b, e);
     if (rc == 0)

@@ -2,7 +2,7 @@
 /*
  * Private to mgccomp/capture_*.c: a batch on its way into mgccomp. It is decoded before the
  * transaction (capture_decode.c), judged against the heads inside it (capture_judge.c,
- * capture_known.c), and appended (capture_heads.c, capture_append.c).
+ * capture_known.c, capture_far.c), and appended (capture_heads.c, capture_append.c).
  */
 #ifndef MGCCOMP_CAPTURE_BATCH_H
 #define MGCCOMP_CAPTURE_BATCH_H
@@ -34,6 +34,7 @@ struct staged {
     /* Set by writing: */
     struct stream *decoded; /* NULL: it could not be read */
     bool dropped;           /* a duplicate */
+    bool placed;            /* a duplicate of what was far ahead: only now it has its place */
     int64_t flags;          /* enum staging_flag */
     size_t before;          /* the stream's item before it in the batch, as stream.last */
 };
@@ -87,6 +88,13 @@ int batch_judge(struct batch *b, size_t lo, size_t hi, struct err *e);
 void batch_unjudge(struct batch *b); /* heads are as before the slice */
 int batch_find(struct batch *b, const char *kind, size_t item, int64_t first, int64_t last,
                struct err *e);
+
+/* capture_far.c: records kept far ahead of their stream, until its chain gets there. */
+int batch_far(struct batch *b, size_t item, struct err *e);
+/* The chain comes to staged[item], by a gap or not: what was kept far ahead under its number is the
+ * same, which is then dropped, or the incident fork. */
+int batch_reach(struct batch *b, size_t item, struct err *e);
+int batch_write_ahead(struct batch *b, struct err *e); /* after batch_write_heads */
 
 /* capture_heads.c: the touched streams' rows are as they are in memory. */
 int batch_write_heads(struct batch *b, struct err *e);

@@ -7,13 +7,19 @@
 
 enum { VALUES = 8, TOGETHER = LIST_VALUES / VALUES };
 
+/* The head moves without a record when what was far ahead gets its place. */
+static bool moved(const struct stream *s)
+{
+    return s->added > 0 || s->now.sequence != s->start.sequence;
+}
+
 /* Every capture locks them in this order: by number; those without a row yet; those of which there
  * are only duplicates last. */
 static int by_lock(const void *a, const void *b)
 {
     const struct stream *x = *(struct stream *const *)a;
     const struct stream *y = *(struct stream *const *)b;
-    int c = (x->added == 0) - (y->added == 0);
+    int c = moved(y) - moved(x);
     if (c == 0)
         c = (x->id == 0) - (y->id == 0);
     if (c == 0)
@@ -119,7 +125,7 @@ int batch_write_heads(struct batch *b, struct err *e)
     size_t all = 0;
     int rc = 0;
     qsort(touched, b->touched_n, sizeof touched[0], by_lock);
-    while (all < b->touched_n && touched[all]->added > 0)
+    while (all < b->touched_n && moved(touched[all]))
         old += touched[all++]->id != 0;
     for (size_t i = 0; rc == 0 && i < old; i += TOGETHER)
         rc = move_some(b, touched + i, old - i < TOGETHER ? old - i : TOGETHER, e);

@@ -42,6 +42,7 @@ static void touch(struct batch *b, struct stream *s)
     s->start = s->now;
     s->start_id = s->id;
     s->start_last = s->last;
+    s->start_ahead = s->ahead;
     s->added = 0;
     s->name = (struct slice){0};
     b->touched[b->touched_n++] = s;
@@ -54,6 +55,7 @@ void batch_unjudge(struct batch *b)
         s->now = s->start;
         s->id = s->start_id;
         s->last = s->start_last;
+        s->ahead = s->start_ahead;
         s->slice = 0;
     }
     b->touched_n = 0;
@@ -123,14 +125,16 @@ static int look_up(struct batch *b, size_t item, bool far, struct err *e)
     if (known == KNOWN_SAME) {
         /* It was far ahead once, and a gap has been opened over it since. */
         r->dropped = true;
-        return far ? 0 : fill_gap(b, item, &filled, e);
+        rc = far ? 0 : fill_gap(b, item, &filled, e);
+        r->placed = filled;
+        return rc;
     }
     if (known == KNOWN_OTHER) {
         r->flags |= STAGING_FORK;
         return batch_find(b, INCIDENT_FORK, item, r->sequence, r->sequence, e);
     }
     if (far)
-        return batch_find(b, INCIDENT_FAR_AHEAD, item, r->sequence, r->sequence, e);
+        return batch_far(b, item, e);
     return late_or_repeat(b, item, e);
 }
 
@@ -139,8 +143,13 @@ static int judge_sequenced(struct batch *b, size_t item, struct err *e)
     struct staged *r = &b->staged[item];
     struct stream *s = r->decoded;
     int64_t head = s->now.sequence;
+    enum chain_verdict verdict = chain_judge(&s->now, r->sequence, r->previous);
     int rc = 0;
-    switch (chain_judge(&s->now, r->sequence, r->previous)) {
+    if (s->ahead && r->sequence >= s->ahead && verdict != CHAIN_FAR && verdict != CHAIN_OLD)
+        rc = batch_reach(b, item, e);
+    if (rc < 0)
+        return rc;
+    switch (verdict) {
     case CHAIN_NEXT:
         advance(s, r);
         return 0;
@@ -164,7 +173,7 @@ static int judge_one(struct batch *b, size_t item, struct err *e)
 {
     struct staged *r = &b->staged[item];
     struct stream *s = staged_stream(r);
-    r->dropped = false;
+    r->dropped = r->placed = false;
     r->flags = !s || r->refused ? STAGING_UNREADABLE : 0;
     if (r->flags) {
         int rc = batch_find(b, INCIDENT_UNREADABLE, item, r->item->pos, r->item->pos, e);

@@ -179,9 +179,14 @@ static int link_of(struct stream_check *s, const struct db_rows *r, struct link 
     return rc == ERR_RETRY ? rc : 1; /* for want of memory nothing is known of it */
 }
 
+#define NONE_IN(table)                                                                             \
+    "NOT EXISTS (SELECT 1 FROM " table                                                             \
+    " o WHERE o.stream = $1 AND o.sequence = r.sequence AND o.flags < 8)"
+/* What was far ahead is the chain's only where the chain has no other. */
 #define ROWS_OF(table)                                                                             \
     "SELECT sequence, part, pos, flags, hash, raw FROM " table                                     \
-    " WHERE stream = $1 AND sequence >= $2 AND (sequence, part, pos) > ($2, $3, $4)"
+    " r WHERE stream = $1 AND sequence >= $2 AND (sequence, part, pos) > ($2, $3, $4)"             \
+    " AND (flags < 32 OR (" NONE_IN("record") " AND " NONE_IN("kept") "))"
 
 /* *n rows that are the next ones; their links are looked at when the statement has ended. */
 static int read_links(struct stream_check *s, int64_t from, struct link *links, size_t *n,

@@ -169,6 +169,7 @@ static int note_head(void *arg, struct db_rows *row, struct err *e)
     s->id = db_rows_int(row, 3);
     s->now.sequence = db_rows_int(row, 4);
     memcpy(s->now.hash, hash.p, SHA256_SIZE);
+    s->ahead = db_rows_int(row, 6);
     return 0;
 }
 
@@ -176,9 +177,9 @@ static int load_some(struct head_cache *all, struct db *db, struct stream *const
                      struct err *e)
 {
     static const struct db_many sql = {
-        "SELECT source, epoch, subject, id, sequence, hash FROM stream"
+        "SELECT source, epoch, subject, id, sequence, hash, ahead FROM stream"
         " WHERE source = $1 AND epoch = $2 AND subject = $3",
-        "SELECT s.source, s.epoch, s.subject, s.id, s.sequence, s.hash"
+        "SELECT s.source, s.epoch, s.subject, s.id, s.sequence, s.hash, s.ahead"
         " FROM unnest($1, $2, $3) AS u (source, epoch, subject) JOIN stream s"
         " ON s.source = u.source AND s.epoch = u.epoch AND s.subject = u.subject"};
     static const enum db_type types[] = {DB_TEXT, DB_INT, DB_TEXT};
@@ -189,6 +190,7 @@ static int load_some(struct head_cache *all, struct db *db, struct stream *const
         memcpy(values[i], list, sizeof list);
         s->id = 0;
         s->now = (struct chain_head){0};
+        s->ahead = 0;
     }
     const struct db_lists lists = {types, 3, values[0], n};
     return db_query_many(db, &sql, &lists, note_head, all, e);

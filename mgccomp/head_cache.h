@@ -15,14 +15,15 @@ struct stream {
     int64_t epoch;
     int64_t id; /* of table stream; 0: it has no row yet */
     struct chain_head now;
+    int64_t ahead; /* the lowest number kept far ahead and not reached yet; 0: none */
     /* Of the batch that is being written (capture_judge.c), and of the slice of it: */
     uint64_t batch, slice;
     size_t last;             /* 1 + index of the stream's newest item in the batch; 0: none */
     int64_t lowest;          /* not above the smallest sequence among them */
     int64_t added;           /* records of the slice */
     struct slice name;       /* the newest display name the slice tells; the batch's memory */
-    struct chain_head start; /* these three: before the slice */
-    int64_t start_id;
+    struct chain_head start; /* these four: before the slice */
+    int64_t start_id, start_ahead;
     size_t start_last;
     /* Private to head_cache.c: */
     struct stream *chain, *newer, *older;

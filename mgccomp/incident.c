@@ -120,6 +120,7 @@ static int visit_row(const struct db_rows *r, incident_visit_fn *visit, void *ar
         .accepted_why = db_rows_slice(r, 19),
         .waits_us = db_rows_int(r, 20),
         .answer = db_rows_slice(r, 21),
+        .lost = db_rows_int(r, 22),
     };
     return visit(arg, &i, e);
 }
@@ -131,7 +132,7 @@ int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, 
         db_query(db,
                  "SELECT id, kind, object, stream, source, subject, part, first, last, batch,"
                  " instance, opened_us, closed_us, closed_how, detail, proposed_us, proposed_by,"
-                 " proposed_why, accepted_by, accepted_why, waits_us, answer FROM incident"
+                 " proposed_why, accepted_by, accepted_why, waits_us, answer, lost FROM incident"
                  " WHERE closed_us IS NULL OR $1 = 1 ORDER BY id",
                  DB_ARGS(DB_I(all ? 1 : 0)), &r, e);
     if (rc < 0)

@@ -41,6 +41,7 @@ struct incident {
     /* Accepting it: who proposed it when and why, who accepted it and why. */
     int64_t proposed_us; /* 0: nobody */
     struct slice proposed_by, proposed_why, accepted_by, accepted_why;
+    int64_t lost; /* records that count as lost by its having been accepted */
 };
 
 /* Opens within t (locks the gate row first); *opened tells whether it was new. */
@@ -58,8 +59,6 @@ int incident_each(struct db *db, bool all, incident_visit_fn *visit, void *arg, 
 /* Since when people have accepted that this record never comes; 0: they have not. */
 int incident_given_up(struct db *db, struct slice source, int64_t epoch, struct slice subject,
                       int64_t sequence, int64_t *since_us, struct err *e);
-/* How many records are gone by its having been accepted; 0: none, or it was not. */
-int64_t incident_lost(const struct incident *i);
 
 /* Incidents that do not lie in mgccomp, for list and show. each may be NULL: there are none. */
 struct incident_others {

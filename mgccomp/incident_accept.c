@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/own.h"
+#include "mgccomp/gap.h"
 #include "mgccomp/incident_private.h"
 #include "mgccomp/kept.h"
 #include "mgccomp/ledger_private.h"
@@ -21,10 +22,11 @@ enum { PERSON_SIZE = 120, REASON_SIZE = 300 };
 
 struct proposal {
     char kind[32];
-    char by[PERSON_SIZE]; /* "": nobody proposed it yet */
-    char batch[40];       /* "": it is of none */
+    char by[PERSON_SIZE];              /* "": nobody proposed it yet */
+    char batch[40];                    /* "": it is of none */
+    char object[GAP_TAIL_OBJECT_SIZE]; /* of a gap: what it is known by behind the last record */
     bool open;
-    int64_t first, last, lost;
+    int64_t stream, first, last, lost;
 };
 
 bool incident_acceptable(const char *kind, int64_t first, int64_t last, int64_t *lost)
@@ -66,14 +68,6 @@ int incident_given_up(struct db *db, struct slice source, int64_t epoch, struct 
                   e);
 }
 
-int64_t incident_lost(const struct incident *i)
-{
-    int64_t lost = 0;
-    if (!i->accepted_by.p || !incident_acceptable(i->kind, i->first, i->last, &lost))
-        return 0;
-    return lost;
-}
-
 static int role(struct db *db, char out[PERSON_SIZE], struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
@@ -113,8 +107,9 @@ static int read_proposal(struct db *db, int64_t id, struct proposal *p, struct e
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
     int rc = db_query(db,
-                      "SELECT kind, first, last, closed_us, proposed_by, batch FROM incident"
-                      " WHERE id = $1",
+                      "SELECT i.kind, i.first, i.last, i.closed_us, i.proposed_by, i.batch,"
+                      " i.stream, i.object, i.source, i.subject, s.epoch FROM incident i"
+                      " LEFT JOIN stream s ON s.id = i.stream WHERE i.id = $1",
                       DB_ARGS(DB_I(id)), &r, e);
     if (rc == 0)
         rc = db_rows_next(r, e);
@@ -128,6 +123,10 @@ static int read_proposal(struct db *db, int64_t id, struct proposal *p, struct e
     p->open = db_rows_null(r, 3);
     ledger_text(p->by, sizeof p->by, db_rows_slice(r, 4));
     ledger_text(p->batch, sizeof p->batch, db_rows_slice(r, 5));
+    p->stream = db_rows_int(r, 6);
+    ledger_text(p->object, sizeof p->object, db_rows_slice(r, 7));
+    if (p->stream)
+        gap_tail_object(db_rows_int(r, 10), db_rows_slice(r, 8), db_rows_slice(r, 9), p->object);
     if (!p->open)
         return err_set(e, ERR_CONFLICT, "incident %" PRId64 " is closed already", id);
     if (!incident_acceptable(p->kind, p->first, p->last, &p->lost))
@@ -136,6 +135,17 @@ static int read_proposal(struct db *db, int64_t id, struct proposal *p, struct e
                        " mended. Type: holdfast incident show %" PRId64,
                        id, p->kind, id);
     return 0;
+}
+
+/* What was accepted before, as another gap, is not lost once more. */
+static int count_once(struct db *db, struct proposal *p, struct err *e)
+{
+    int64_t before = 0;
+    if (strcmp(p->kind, INCIDENT_GAP) != 0)
+        return 0;
+    int rc = gap_accepted(db, p->stream, p->object, p->first, p->last, &before, e);
+    p->lost -= before;
+    return rc;
 }
 
 static int propose(struct staging_txn *t, int64_t id, const char *who, struct slice why,
@@ -155,9 +165,9 @@ static int close_accepted(struct staging_txn *t, int64_t id, const struct propos
     (void)snprintf(how, sizeof how, "accepted by %s, proposed by %s", who, p->by);
     int rc = db_run(t->db,
                     "UPDATE incident SET closed_us = $2, closed_how = $3, accepted_by = $4,"
-                    " accepted_why = $5 WHERE id = $1",
+                    " accepted_why = $5, lost = $6 WHERE id = $1",
                     DB_ARGS(DB_I(id), DB_I(clock_wall_us()), DB_T(slice_of(how)),
-                            DB_T(slice_of(who)), DB_T(why)),
+                            DB_T(slice_of(who)), DB_T(why), DB_I(p->lost)),
                     NULL, e);
     if (rc == 0 && p->batch[0])
         rc = ledger_give_up(t, slice_of(p->batch), e);
@@ -181,6 +191,8 @@ static int accept_one(struct staging *st, int64_t id, uid_t uid, struct slice re
         rc = staging_lock_gate(&t, e);
     if (rc == 0)
         rc = read_proposal(t.db, id, p, e);
+    if (rc == 0)
+        rc = count_once(t.db, p, e);
     if (rc == 0)
         rc = person(t.db, uid, who, e);
     if (rc < 0)

@@ -23,12 +23,13 @@
     "CREATE TABLE position ("                                                                      \
     " part BIGINT PRIMARY KEY, pos BIGINT NOT NULL, hash " BYTES ", captured_us BIGINT NOT NULL,"   \
     " shift BIGINT NOT NULL DEFAULT 0);"                                                           \
-    /* sequence and hash: the captured head. A row changes with each batch: PostgreSQL leaves */   \
+    /* sequence and hash: the captured head. ahead: the lowest number that was kept far ahead of */ \
+    /* it and is not reached, 0: none. A row changes with each batch: PostgreSQL leaves */        \
     /* room beside it, so that no index is touched. */                                             \
     "CREATE TABLE stream ("                                                                        \
     " id " KEY ", source TEXT NOT NULL, epoch BIGINT NOT NULL, subject TEXT NOT NULL,"             \
     " sequence BIGINT NOT NULL, hash " BYTES " NOT NULL, name TEXT,"                               \
-    " captured BIGINT NOT NULL, last_us BIGINT NOT NULL,"                                          \
+    " captured BIGINT NOT NULL, last_us BIGINT NOT NULL, ahead BIGINT NOT NULL DEFAULT 0,"         \
     " UNIQUE (source, epoch, subject))" ROOM ";"                                                   \
     /* stream and sequence are NULL for what could not be read; sequence alone for unsequenced */  \
     /* records. flags: enum staging_flag. note: why it is an exception. */                         \
@@ -66,9 +67,10 @@
     " stream BIGINT, source TEXT, subject TEXT, part BIGINT,"                                      \
     " first BIGINT, last BIGINT, batch TEXT, instance TEXT,"                                       \
     " opened_us BIGINT NOT NULL, closed_us BIGINT, closed_how TEXT, detail TEXT NOT NULL,"         \
-    /* Accepting a loss: one person proposes, another one accepts. */                              \
+    /* Accepting a loss: one person proposes, another one accepts. lost: records that count as */  \
+    /* lost by that and by no other. */                                                            \
     " proposed_us BIGINT, proposed_by TEXT, proposed_why TEXT,"                                    \
-    " accepted_by TEXT, accepted_why TEXT,"                                                        \
+    " accepted_by TEXT, accepted_why TEXT, lost BIGINT NOT NULL DEFAULT 0,"                        \
     /* When the source's store was last asked for what is missing, until when its answer is */     \
     /* waited for, and what it said. */                                                            \
     " asked_us BIGINT NOT NULL DEFAULT 0, waits_us BIGINT NOT NULL DEFAULT 0, answer TEXT);"       \

@@ -19,6 +19,7 @@ enum staging_flag {
     STAGING_UNREADABLE = 4, /* kept raw */
     STAGING_FORK = 8,       /* same number, other bytes */
     STAGING_REPEAT = 16,    /* at or below the head, no longer known */
+    STAGING_AHEAD = 32,     /* far ahead of its stream when it came; not told to adapters */
 };
 /* What was captured from archives after a restore (audit/reconcile.h). The queue's own partitions
  * lie below it. */

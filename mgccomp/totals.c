@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A row of table totals is a record of totals that is not settled; it goes when every head it names
- * is there. A head that is not reached in time opens one gap for its stream, which only this file
- * moves and closes: a record that comes is the stream's next one, and fills no gap of capture's.
+ * is there. A head that is not reached in time opens one gap for its stream, which this file moves
+ * and closes: a record that comes is the stream's next one, and fills no gap of capture's; but a
+ * record behind what is missing makes it one (gap_open).
  */
 #include "mgccomp/totals.h"
 
 #include "base/fault.h"
 #include "base/own.h"
+#include "mgccomp/gap.h"
 #include "mgccomp/record_totals.h"
 
 #include <inttypes.h>
@@ -46,21 +48,6 @@ int totals_note(struct staging_txn *t, int64_t stream, int64_t sequence, struct 
 
 /* ---- one head against what was captured ---- */
 
-static void tail_object(int64_t epoch, struct slice source, struct slice subject, char out[80])
-{
-    uint8_t digest[SHA256_SIZE];
-    char hex[SHA256_HEX];
-    OWN(own_buf) struct buf name;
-    buf_init(&name, RECORD_MAX_SOURCE + RECORD_MAX_SUBJECT + 64);
-    buf_format(&name, "%" PRId64 "\n", epoch);
-    buf_slice(&name, source);
-    buf_char(&name, '\n');
-    buf_slice(&name, subject);
-    sha256(name.p, name.n, digest);
-    hex_encode(digest, sizeof digest, hex);
-    (void)snprintf(out, 80, "tail:%.32s", hex);
-}
-
 static int open_incident(struct judging *j, const struct incident *i, struct err *e)
 {
     bool opened = false;
@@ -69,27 +56,37 @@ static int open_incident(struct judging *j, const struct incident *i, struct err
     return rc;
 }
 
-/* People accepted that these are lost. */
-static int given_up(struct judging *j, struct slice object, int64_t last, bool *out, struct err *e)
+struct head {
+    int64_t stream, sequence;
+    uint8_t hash[SHA256_SIZE];
+};
+
+/* Up to which number people accepted that what is behind the head is lost. */
+static int given_up(struct judging *j, struct slice object, int64_t *last, struct err *e)
 {
-    int64_t n = 0;
-    int rc = db_int(j->t->db,
-                    "SELECT count(*) FROM incident WHERE kind = 'gap' AND object = $1"
-                    " AND closed_us IS NOT NULL AND last >= $2 AND accepted_by IS NOT NULL",
-                    DB_ARGS(DB_T(object), DB_I(last)), 0, &n, e);
-    *out = n > 0;
-    return rc;
+    return db_int(j->t->db,
+                  "SELECT max(last) FROM incident WHERE kind = 'gap' AND object = $1"
+                  " AND closed_us IS NOT NULL AND accepted_by IS NOT NULL",
+                  DB_ARGS(DB_T(object)), 0, last, e);
 }
 
 static int missing_tail(struct judging *j, int64_t stream, int64_t head,
                         const struct totals_line *l, struct err *e)
 {
-    char object[80];
-    bool lost = false;
-    tail_object(l->epoch, j->source, l->subject, object);
-    int rc = given_up(j, slice_of(object), l->sequence, &lost, e);
-    if (rc < 0 || lost)
+    /* Who proposed to accept it did not know that more is missing. */
+    static const char moved[] =
+        "UPDATE incident SET first = $2, last = CASE WHEN last < $3 THEN $3 ELSE last END,"
+        " proposed_by = CASE WHEN last < $3 THEN NULL ELSE proposed_by END,"
+        " proposed_us = CASE WHEN last < $3 THEN NULL ELSE proposed_us END,"
+        " proposed_why = CASE WHEN last < $3 THEN NULL ELSE proposed_why END,"
+        " stream = COALESCE(stream, $4) WHERE kind = 'gap' AND object = $1 AND closed_us IS NULL";
+    char object[GAP_TAIL_OBJECT_SIZE];
+    int64_t lost = 0;
+    gap_tail_object(l->epoch, j->source, l->subject, object);
+    int rc = given_up(j, slice_of(object), &lost, e);
+    if (rc < 0 || lost >= l->sequence)
         return rc;
+    const int64_t first = (lost > head ? lost : head) + 1;
     j->behind++;
     /* Noted in what is the future now: the clock was set back, and how long ago it was nobody
      * knows.
@@ -104,31 +101,44 @@ static int missing_tail(struct judging *j, int64_t stream, int64_t head,
         .source = j->source,
         .subject = l->subject,
         .part = -1,
-        .first = head + 1,
+        .first = first,
         .last = l->sequence,
         .opened_us = j->c->now_us,
         .detail = SLICE("the source's signed totals name a later head than was captured")};
     rc = open_incident(j, &i, e);
     if (rc < 0)
         return rc;
-    return db_run(j->t->db,
-                  "UPDATE incident SET first = $2, last = CASE WHEN last < $3 THEN $3 ELSE last END"
-                  " WHERE kind = 'gap' AND object = $1 AND closed_us IS NULL",
-                  DB_ARGS(DB_T(slice_of(object)), DB_I(head + 1), DB_I(l->sequence)), NULL, e);
+    return db_run(j->t->db, moved,
+                  DB_ARGS(DB_T(slice_of(object)), DB_I(first), DB_I(l->sequence),
+                          stream ? DB_I(stream) : DB_N),
+                  NULL, e);
 }
 
-static int reached(struct judging *j, int64_t head, const struct totals_line *l, struct err *e)
+/* What is behind the last record no more is either there, or missed by a gap of capture's. */
+static int reached(struct judging *j, const struct head *head, const struct totals_line *l,
+                   struct err *e)
 {
-    char object[80];
+    char object[GAP_TAIL_OBJECT_SIZE];
     int64_t open = 0;
-    tail_object(l->epoch, j->source, l->subject, object);
+    int64_t others = 0;
+    gap_tail_object(l->epoch, j->source, l->subject, object);
     int rc = db_int(j->t->db,
                     "SELECT count(*) FROM incident WHERE kind = 'gap' AND object = $1"
                     " AND closed_us IS NULL AND last <= $2",
-                    DB_ARGS(DB_T(slice_of(object)), DB_I(head)), 0, &open, e);
-    return rc < 0 || open == 0 ? rc
-                               : incident_close(j->t, INCIDENT_GAP, slice_of(object),
-                                                "the missing records arrived", e);
+                    DB_ARGS(DB_T(slice_of(object)), DB_I(head->sequence)), 0, &open, e);
+    if (rc == 0 && open)
+        rc = db_int(j->t->db,
+                    "SELECT count(*) FROM incident t JOIN incident g ON g.first <= t.last"
+                    " AND g.last >= t.first WHERE t.kind = 'gap' AND t.object = $1"
+                    " AND t.closed_us IS NULL AND g.kind = 'gap' AND g.stream = $2"
+                    " AND g.id <> t.id AND (g.closed_us IS NULL OR g.accepted_by IS NOT NULL)",
+                    DB_ARGS(DB_T(slice_of(object)), DB_I(head->stream)), 0, &others, e);
+    if (rc < 0 || !open)
+        return rc;
+    return incident_close(j->t, INCIDENT_GAP, slice_of(object),
+                          others ? "later records came; what is missing before them is told apart"
+                                 : "the missing records arrived",
+                          e);
 }
 
 static int altered(struct judging *j, int64_t stream, struct slice subject, int64_t sequence,
@@ -174,11 +184,6 @@ static int hash_differs(struct db *db, int64_t stream, const struct totals_line 
     return rc;
 }
 
-struct head {
-    int64_t stream, sequence;
-    uint8_t hash[SHA256_SIZE];
-};
-
 static int find_head(struct judging *j, const struct totals_line *l, struct head *out,
                      struct err *e)
 {
@@ -214,7 +219,7 @@ static int judge_line(struct judging *j, const struct totals_line *l, struct err
     if (rc == 0 && differs)
         rc = altered(j, head.stream, l->subject, l->sequence,
                      "the source's signed totals give this record another hash", e);
-    return rc < 0 ? rc : reached(j, head.sequence, l, e);
+    return rc < 0 ? rc : reached(j, &head, l, e);
 }
 
 /* ---- one record of totals ---- */

@@ -40,6 +40,9 @@ static int by_number(const void *a, const void *b)
         return x->stream < y->stream ? -1 : 1;
     if (x->sequence != y->sequence)
         return x->sequence < y->sequence ? -1 : 1;
+    /* Of two the chain's own comes first, whose hash is kept. */
+    if ((x->flags ^ y->flags) & STAGING_AHEAD)
+        return x->flags & STAGING_AHEAD ? 1 : -1;
     return (x->pos > y->pos) - (x->pos < y->pos);
 }
 

@@ -90,7 +90,7 @@ int batch_spool_record(void *arg, const struct ledger_record *r, struct err *e)
     count(s, r);
     size_t start = s->out.n;
     buf_u32be(&s->out, r->stream ? s->room : SPOOL_NO_ROOM);
-    buf_u32be(&s->out, (uint32_t)r->flags);
+    buf_u32be(&s->out, (uint32_t)(r->flags & ~(int64_t)STAGING_AHEAD));
     const int64_t numbers[] = {r->sequence, r->time_us, r->captured_us, r->part, r->pos};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         buf_u64be(&s->out, (uint64_t)numbers[i]);

@@ -44,6 +44,22 @@ static void what_is_kept_or_missing_by_an_incident_is_whole(void **state)
     damaged(f, "room:one#4", "no incident misses them");
 }
 
+/* The chain's own is the later one: the other came long before its number was due. */
+static void a_fork_of_what_was_far_ahead_is_whole(void **state)
+{
+    struct stage *f = *state;
+    posts(f, &f->room, 2);
+    struct feed_stream ahead = f->room;
+    ahead.sequence += CHAIN_FAR_AHEAD + 1;
+    posts(f, &ahead, 1);
+    whole(f);
+    posts(f, &f->room, 1);
+    f->room.sequence = ahead.sequence - 2;
+    posts(f, &f->room, 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE kind = 'fork'"), 1);
+    whole(f);
+}
+
 static void forgotten_hashes_are_no_hole(void **state)
 {
     struct stage *f = *state;
@@ -197,6 +213,7 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CHECKED(a_records_way_is_whole_at_every_stage),
         CHECKED(what_is_kept_or_missing_by_an_incident_is_whole),
+        CHECKED(a_fork_of_what_was_far_ahead_is_whole),
         CHECKED(forgotten_hashes_are_no_hole),
         CHECKED(each_damage_is_found_with_its_place),
         CHECKED(bytes_that_are_no_record_are_found),

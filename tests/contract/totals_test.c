@@ -5,6 +5,7 @@
 #include "mgccomp/totals.h"
 #include "tests/contract/stage.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -168,6 +169,134 @@ static void a_missing_tail_is_a_gap_until_it_comes(void **state)
     assert_int_equal(number(&f->s, "SELECT count(*) FROM incident"), 1);
 }
 
+/* Two records of the room are captured, two more are missed by the totals. */
+static void miss_two(struct fixture *f)
+{
+    put_posts(&f->s, 2);
+    capture(&f->s);
+    f->s.room.sequence += 2;
+    totals(f);
+    run(f, 20);
+    assert_int_equal(open_of(f, "gap"), 1);
+}
+
+/* PostgreSQL knows people by their roles, and here is one: whoever proposed gets another name. */
+static void accept_one(struct fixture *f, int64_t id, uid_t uid)
+{
+    char words[3][40] = {"", "--reason", "gone"};
+    char *argv[] = {words[0], words[1], words[2], NULL};
+    OWN(own_file) FILE *out = fopen("/dev/null", "w");
+    struct app_io io = {.out = out, .err = out, .uid = uid};
+    run_sql(&f->s, "UPDATE incident SET proposed_by = 'another' WHERE proposed_by IS NOT NULL"
+                   " AND closed_us IS NULL");
+    (void)snprintf(words[0], sizeof words[0], "%" PRId64, id);
+    assert_int_equal(incident_accept_command(&io, f->s.st, 3, argv), APP_OK);
+}
+
+static void accept_gap(struct fixture *f, int64_t first)
+{
+    char sql[120];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT id FROM incident WHERE closed_us IS NULL AND kind = 'gap' AND first ="
+                   " %" PRId64,
+                   first);
+    int64_t id = number(&f->s, sql);
+    accept_one(f, id, 1000);
+    accept_one(f, id, 1001);
+}
+
+static int64_t losses(struct fixture *f)
+{
+    int64_t all = number(&f->s, "SELECT value FROM tally WHERE name = 'accepted_losses'");
+    assert_int_equal(number(&f->s, "SELECT CAST(COALESCE(sum(lost), 0) AS bigint) FROM incident"),
+                     all);
+    return all;
+}
+
+/* It is the same gap, with what people did about it. */
+static void a_record_behind_it_makes_it_a_gap_like_others(void **state)
+{
+    struct fixture *f = *state;
+    miss_two(f);
+    int64_t id = number(&f->s, "SELECT id FROM incident");
+    accept_one(f, id, 1000);
+    put_posts(&f->s, 1);
+    capture(&f->s);
+    run(f, 3);
+    assert_int_equal(number(&f->s, "SELECT count(*) FROM incident WHERE kind = 'gap'"), 1);
+    assert_int_equal(number(&f->s, "SELECT id FROM incident WHERE closed_us IS NULL AND first = 3"
+                                   " AND last = 4 AND object NOT LIKE 'tail%'"),
+                     id);
+    accept_one(f, id, 1001);
+    assert_int_equal(losses(f), 2);
+    assert_int_equal(open_of(f, "gap"), 0);
+}
+
+static void a_loss_that_was_accepted_is_not_missed_again(void **state)
+{
+    struct fixture *f = *state;
+    miss_two(f);
+    accept_gap(f, 3);
+    assert_int_equal(losses(f), 2);
+    put_posts(&f->s, 1);
+    capture(&f->s);
+    run(f, 3);
+    assert_int_equal(open_of(f, "gap"), 0);
+    assert_int_equal(losses(f), 2);
+    /* What is missing besides counts once, too. */
+    f->s.room.sequence += 3;
+    totals(f);
+    run(f, 20);
+    assert_int_equal(number(&f->s, "SELECT first FROM incident WHERE closed_us IS NULL"), 6);
+    accept_gap(f, 6);
+    assert_int_equal(losses(f), 5);
+    f->s.room.sequence += 1;
+    totals(f);
+    run(f, 20);
+    assert_int_equal(number(&f->s, "SELECT first FROM incident WHERE closed_us IS NULL"), 9);
+    put_posts(&f->s, 1);
+    capture(&f->s);
+    run(f, 3);
+    assert_int_equal(number(&f->s, "SELECT first FROM incident WHERE closed_us IS NULL"), 6);
+    accept_gap(f, 6); /* 6..9, of which 9 is new */
+    assert_int_equal(losses(f), 6);
+}
+
+/* What comes lies in the middle of what the totals miss. */
+static void the_end_of_a_missing_tail_counts_for_itself(void **state)
+{
+    struct fixture *f = *state;
+    put_posts(&f->s, 2);
+    capture(&f->s);
+    f->s.room.sequence += 7;
+    totals(f);
+    run(f, 20);
+    f->s.room.sequence = 4;
+    put_posts(&f->s, 1);
+    capture(&f->s);
+    int64_t id = number(&f->s, "SELECT id FROM incident WHERE last = 4");
+    accept_one(f, id, 1000);
+    accept_one(f, id, 1001);
+    assert_int_equal(losses(f), 2);
+    run(f, 3);
+    accept_gap(f, 6);
+    assert_int_equal(losses(f), 6);
+}
+
+/* Two who accept must have known of all of it. */
+static void a_gap_that_grows_is_proposed_anew(void **state)
+{
+    struct fixture *f = *state;
+    miss_two(f);
+    accept_one(f, number(&f->s, "SELECT id FROM incident"), 1000);
+    f->s.room.sequence += 5;
+    totals(f);
+    run(f, 20);
+    assert_int_equal(number(&f->s, "SELECT last FROM incident WHERE proposed_by IS NULL"), 9);
+    accept_gap(f, 3);
+    assert_int_equal(losses(f), 7);
+}
+
 static void a_room_that_never_came_is_a_gap(void **state)
 {
     struct fixture *f = *state;
@@ -178,6 +307,12 @@ static void a_room_that_never_came_is_a_gap(void **state)
     run(f, 20);
     assert_int_equal(open_of(f, "gap"), 1);
     assert_int_equal(number(&f->s, "SELECT last FROM incident"), 2);
+    accept_gap(f, 1);
+    put_posts(&f->s, 1);
+    capture(&f->s);
+    run(f, 3);
+    assert_int_equal(open_of(f, "gap"), 0);
+    assert_int_equal(losses(f), 2);
 }
 
 static void another_hash_is_altered(void **state)
@@ -348,6 +483,10 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(heads_that_agree_are_complete),
         CASE(a_missing_tail_is_a_gap_until_it_comes),
+        CASE(a_record_behind_it_makes_it_a_gap_like_others),
+        CASE(a_loss_that_was_accepted_is_not_missed_again),
+        CASE(the_end_of_a_missing_tail_counts_for_itself),
+        CASE(a_gap_that_grows_is_proposed_anew),
         CASE(a_room_that_never_came_is_a_gap),
         CASE(another_hash_is_altered),
         CASE(a_false_signature_is_altered),

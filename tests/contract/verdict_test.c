@@ -265,6 +265,109 @@ static void what_was_far_ahead_is_not_missed(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM incident WHERE kind = 'altered'"), 0);
 }
 
+/* As far_ahead_does_not_move_the_head, and then the source goes on until it is there. */
+static struct slice put_far(struct stage *f, struct feed_stream *ahead)
+{
+    put_posts(f, 2);
+    *ahead = f->room;
+    ahead->sequence += CHAIN_FAR_AHEAD + 1;
+    struct slice raw = feed_make(&f->feed, ahead, RECORD_JOIN,
+                                 "\"participant\":\"sip:eve@example.test\",\"endpoint\":\"e\"");
+    feed_put(&f->feed, raw);
+    capture(f);
+    assert_int_equal(incidents(f, INCIDENT_FAR_AHEAD).first, ahead->sequence);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence"), 0);
+    return raw;
+}
+
+static void assert_fork_at(struct stage *f, int64_t far)
+{
+    struct seen fork = incidents(f, INCIDENT_FORK);
+    assert_int_equal(fork.open, 1);
+    assert_int_equal(fork.first, far);
+    assert_int_equal(number(f, "SELECT count(*) FROM record r JOIN stream s ON s.id = r.stream"
+                               " WHERE r.sequence = s.sequence"),
+                     2);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence"), 0);
+    put_posts(f, 2); /* the chain goes on behind its own */
+    capture(f);
+    assert_int_equal(f->out.incidents, 0);
+    assert_int_equal(number(f, "SELECT sequence FROM stream"), far + 2);
+    assert_int_equal(number(f, "SELECT ahead FROM stream"), 0);
+}
+
+static void the_chain_gets_to_another_record_than_was_far_ahead(void **state)
+{
+    struct stage *f = *state;
+    struct feed_stream ahead;
+    (void)put_far(f, &ahead);
+    f->room.sequence = ahead.sequence - 3;
+    put_posts(f, 1);
+    capture(f); /* by a gap */
+    assert_int_equal(number(f, "SELECT ahead FROM stream"), ahead.sequence);
+    capture_writer_forget(f->w);
+    put_posts(f, 2);
+    capture(f);
+    assert_fork_at(f, ahead.sequence);
+}
+
+static void a_gap_ends_at_another_record_than_was_far_ahead(void **state)
+{
+    struct stage *f = *state;
+    struct feed_stream ahead;
+    (void)put_far(f, &ahead);
+    f->room.sequence = ahead.sequence - 4;
+    put_posts(f, 1);
+    f->room.sequence += 2;
+    put_posts(f, 1); /* in one batch with what comes before */
+    capture(f);
+    assert_int_equal(incidents(f, INCIDENT_GAP).last, ahead.sequence - 1);
+    assert_fork_at(f, ahead.sequence);
+}
+
+static void far_ahead_and_forked_in_one_batch(void **state)
+{
+    struct stage *f = *state;
+    put_posts(f, 2);
+    struct feed_stream ahead = f->room;
+    ahead.sequence += CHAIN_FAR_AHEAD + 1;
+    feed_post(&f->feed, &ahead);
+    feed_post(&f->feed, &ahead);
+    put_posts(f, 1);
+    f->room.sequence = ahead.sequence - 3;
+    put_posts(f, 2);
+    capture(f);
+    assert_int_equal(incidents(f, INCIDENT_FORK).first, ahead.sequence - 1);
+    assert_int_equal(number(f, "SELECT ahead FROM stream"), ahead.sequence);
+    put_posts(f, 1);
+    capture(f);
+    assert_int_equal(incidents(f, INCIDENT_FORK).open, 2);
+    assert_int_equal(number(f, "SELECT ahead FROM stream"), 0);
+}
+
+/* It is there once, and takes its place now. */
+static void the_chain_gets_to_what_was_far_ahead(void **state)
+{
+    struct stage *f = *state;
+    struct feed_stream ahead;
+    struct slice raw = put_far(f, &ahead);
+    put_posts(f, 1);
+    f->room.sequence = ahead.sequence - 2;
+    put_posts(f, 1);
+    capture(f);
+    feed_put(&f->feed, raw);
+    capture(f);
+    assert_int_equal(f->out.duplicates, 1);
+    assert_int_equal(number(f, "SELECT sequence FROM stream"), ahead.sequence);
+    assert_int_equal(number(f, "SELECT count(*) FROM presence WHERE joined = 1000004"), 1);
+    f->room = ahead;
+    put_posts(f, 1);
+    capture(f);
+    assert_int_equal(f->out.incidents, 0);
+    assert_int_equal(incidents(f, INCIDENT_FORK).open, 0);
+    assert_int_equal(number(f, "SELECT count(*) FROM record"), 6);
+}
+
 static void unsequenced_records_are_not_provable(void **state)
 {
     struct stage *f = *state;
@@ -298,6 +401,10 @@ int main(void)
         ON_STAGE(a_broken_link_is_altered),
         ON_STAGE(far_ahead_does_not_move_the_head),
         ON_STAGE(what_was_far_ahead_is_not_missed),
+        ON_STAGE(the_chain_gets_to_another_record_than_was_far_ahead),
+        ON_STAGE(a_gap_ends_at_another_record_than_was_far_ahead),
+        ON_STAGE(far_ahead_and_forked_in_one_batch),
+        ON_STAGE(the_chain_gets_to_what_was_far_ahead),
         ON_STAGE(unsequenced_records_are_not_provable),
     };
     return stage_main(cases, sizeof cases / sizeof cases[0], &sqlite, &pg);
