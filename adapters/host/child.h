@@ -42,10 +42,11 @@ int child_start(struct child *c, const char *program, const char *module, int sp
                 int64_t until_ms, struct err *e);
 /* A later end than was given before; an earlier one changes nothing. */
 void child_extend(struct child *c, int64_t until_ms);
-/* Queues a message; what does not fit into the socket now goes with child_flush. */
+/* Queues a message; what does not fit into the socket now goes with child_flush. ERR_REJECTED: over
+ * the limit. */
 int child_send(struct child *c, struct slice message, struct err *e);
-/* Writes what it can. ERR_RETRY: the worker has closed its end. */
-int child_flush(struct child *c, struct err *e);
+/* Writes what it can. That the worker is gone child_receive says, after what it had answered. */
+void child_flush(struct child *c);
 /* 1: *message is the next one, valid until the next call; 0: nothing now; ERR_NOT_FOUND: the
  * worker closed its end; ERR_REJECTED: over the limit, or cut off in the middle. */
 int child_receive(struct child *c, struct slice *message, struct err *e);

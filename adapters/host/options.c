@@ -75,9 +75,8 @@ void adapter_options_task(const struct adapter_options *o, struct wire_task *t)
 static int await_message(struct child *c, int64_t end_ms, struct slice *message, struct err *e)
 {
     for (;;) {
-        int rc = child_flush(c, e);
-        if (rc == 0)
-            rc = child_receive(c, message, e);
+        child_flush(c);
+        int rc = child_receive(c, message, e);
         if (rc != 0)
             return rc;
         int64_t left = end_ms - clock_mono_ms();

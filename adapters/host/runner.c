@@ -285,7 +285,7 @@ static void listen_to(struct runner *r, struct runner_context *c, int64_t *wait_
         struct slice message;
         struct wire_message m;
         struct err e = {0};
-        (void)child_flush(&r->child, NULL);
+        child_flush(&r->child);
         int rc = child_receive(&r->child, &message, &e);
         if (rc == 1)
             rc = wire_message_read(r->doc, message, &m, &e);

@@ -157,7 +157,9 @@ int child_send(struct child *c, struct slice message, struct err *e)
     buf_u32be(&c->out, (uint32_t)message.n);
     buf_slice(&c->out, message);
     int rc = buf_ok(&c->out, "messages to a worker", e);
-    return rc == 0 ? child_flush(c, e) : rc;
+    if (rc == 0)
+        child_flush(c);
+    return rc;
 }
 
 static bool later(int error)
@@ -165,15 +167,14 @@ static bool later(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-int child_flush(struct child *c, struct err *e)
+void child_flush(struct child *c)
 {
-    while (c->out.n) {
-        ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0)
-            return later(errno) ? 0 : err_errno(e, ERR_RETRY, "send to a worker");
-        buf_drop_front(&c->out, (size_t)n);
+    ssize_t n = 0;
+    while (c->out.n && n >= 0) {
+        n = send(c->fd, c->out.p, c->out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0 || !later(errno))
+            buf_drop_front(&c->out, n >= 0 ? (size_t)n : c->out.n);
     }
-    return 0;
 }
 
 /* Length of the first whole message, or -1. */

@@ -52,6 +52,10 @@ static int peer(const char *how)
                     7);
     if (strcmp(how, "long") == 0)
         return says("\x7f\xff\xff\xff", 4);
+    if (strcmp(how, "farewell") == 0)
+        return says("\0\0\0\x03"
+                    "bye",
+                    7);
     if (strcmp(how, "cancelled") == 0)
         return poll(&cancel, 1, PATIENCE_MS) == 1 ? 7 : 8;
     for (;;) /* silent */
@@ -167,12 +171,29 @@ static void what_is_not_read_waits(void **state)
     start(f, "peer:silent", -1, INT64_MAX);
     ok(child_send(&f->c, (struct slice){bytes, CHILD_MAX_TASK}, &f->e), &f->e);
     assert_true(f->c.out.n > 0);
-    ok(child_flush(&f->c, &f->e), &f->e);
+    child_flush(&f->c);
+    assert_true(f->c.out.n > 0);
     assert_false(child_wait(&f->c, 50, f->why));
     child_kill(&f->c);
     assert_int_equal(hear(f, &message), ERR_NOT_FOUND);
-    assert_int_equal(child_flush(&f->c, &f->e), ERR_RETRY);
+    child_flush(&f->c);
+    assert_int_equal(f->c.out.n, 0);
     ends(f, "the worker was stopped");
+}
+
+/* Whether it dies before or after it is told anything, what it said comes first, then its end. */
+static void one_that_died_before_it_was_told_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    struct slice message;
+    start(f, "peer:farewell", -1, INT64_MAX);
+    struct pollfd gone = {.fd = f->c.pid_fd, .events = POLLIN};
+    assert_int_equal(poll(&gone, 1, PATIENCE_MS), 1);
+    ok(child_send(&f->c, SLICE("hello"), &f->e), &f->e);
+    assert_int_equal(hear(f, &message), 1);
+    assert_true(slice_is(message, "bye"));
+    assert_int_equal(hear(f, &message), ERR_NOT_FOUND);
+    ends(f, "");
 }
 
 static void being_asked_to_return_can_be_polled(void **state)
@@ -377,6 +398,7 @@ int main(int argc, char **argv)
         CASE(a_message_comes_back),
         CASE(what_is_cut_off_or_too_long_is_refused),
         CASE(what_is_not_read_waits),
+        CASE(one_that_died_before_it_was_told_is_heard),
         CASE(being_asked_to_return_can_be_polled),
         CASE(without_descriptors_none_is_started),
         CASE(it_ends_by_itself_unless_that_is_put_off),
