@@ -44,6 +44,11 @@ enum db_kind db_kind(const struct db *db)
     return db->kind;
 }
 
+int db_patience(struct db *db, int64_t ms, struct err *e)
+{
+    return db->driver->patience ? db->driver->patience(db, ms, e) : 0;
+}
+
 bool db_broken(const struct db *db)
 {
     return db->broken;

@@ -28,11 +28,14 @@ struct db;
 /* url: "sqlite:/path/file.db" or a libpq URI "postgresql://...". flags below.
  * SQLite is opened with WAL, synchronous=FULL, foreign_keys on, trusted_schema off; a new file has
  * mode 0600. ERR_NOT_FOUND: no such file, and no DB_CREATE. ERR_CONFIG: no such database or login.
- * PostgreSQL: synchronous_commit at least on; a lock is waited for up to 30 s. */
+ * PostgreSQL: synchronous_commit at least on. */
 enum { DB_READ_ONLY = 1, DB_CREATE = 2 };
 int db_open(struct db **out, const char *url, int flags, struct err *e);
 void db_close(struct db *db); /* NULL allowed; rolls back */
 enum db_kind db_kind(const struct db *db);
+/* PostgreSQL: how long a call waits for the server, 60 s unless set; after that the connection is
+ * broken (ERR_RETRY, of a commit ERR_DOUBT). A lock is waited for half as long. */
+int db_patience(struct db *db, int64_t ms, struct err *e);
 bool db_broken(const struct db *db);
 
 enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BYTES };

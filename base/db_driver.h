@@ -35,6 +35,7 @@ struct db_driver {
     const char *begin_read;
     size_t statement_size;
     void (*close)(struct db *db);
+    int (*patience)(struct db *db, int64_t ms, struct err *e); /* NULL: nothing to wait for */
     int (*script)(struct db *db, const char *sql, struct err *e);
     int (*commit)(struct db *db, struct err *e);
     void (*rollback)(struct db *db);

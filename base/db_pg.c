@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * base/db.h on PostgreSQL: libpq, statements prepared on the server, values in binary both ways,
- * rows one at a time, COPY in binary. Opening a connection: base/db_pg_open.c.
+ * rows one at a time, COPY in binary. Opening a connection: base/db_pg_open.c;
+ * waiting for the server: base/db_pg_wait.c.
  */
 #include "base/db_pg.h"
 #include "base/own.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum { COPY_BUFFER = 256 * 1024 };
@@ -69,6 +71,9 @@ int pg_failed(struct pg *pg, const PGresult *r, struct err *e)
 
     if (PQstatus(pg->conn) == CONNECTION_BAD)
         pg->base.broken = true;
+    if (pg->silent)
+        return err_set(e, ERR_RETRY, "%s: no answer within %" PRId64 " ms", pg->base.name,
+                       pg->patience_ms);
     pg_one_line(primary ? primary : PQerrorMessage(pg->conn), text, sizeof text);
     int class = pg->base.broken ? ERR_RETRY : db_pg_class(state ? state : "");
     return err_set(e, class, "%s: %s%s%s%s%s%s", pg->base.name, text, constraint ? ", " : "",
@@ -79,7 +84,7 @@ int pg_failed(struct pg *pg, const PGresult *r, struct err *e)
 /* Reads what is left of the answer, so that the next command finds an idle connection. */
 static void drain(struct pg *pg)
 {
-    PGresult *r = PQgetResult(pg->conn);
+    PGresult *r = pg_result(pg);
     while (r) {
         ExecStatusType status = PQresultStatus(r);
         PQclear(r);
@@ -89,7 +94,7 @@ static void drain(struct pg *pg)
         }
         if (status == PGRES_COPY_IN && PQputCopyEnd(pg->conn, "given up") < 0)
             return;
-        r = PQgetResult(pg->conn);
+        r = pg_result(pg);
     }
 }
 
@@ -102,14 +107,14 @@ bool pg_succeeded(const PGresult *r)
 int pg_script(struct db *db, const char *sql, struct err *e)
 {
     struct pg *pg = pg_of(db);
-    OWN(own_result) PGresult *r = PQexec(pg->conn, sql);
+    OWN(own_result) PGresult *r = pg_last(pg, PQsendQuery(pg->conn, sql));
     return pg_succeeded(r) ? 0 : pg_failed(pg, r, e);
 }
 
 static int pg_commit(struct db *db, struct err *e)
 {
     struct pg *pg = pg_of(db);
-    OWN(own_result) PGresult *r = PQexec(pg->conn, "COMMIT");
+    OWN(own_result) PGresult *r = pg_last(pg, PQsendQuery(pg->conn, "COMMIT"));
     if (PQresultStatus(r) == PGRES_COMMAND_OK) {
         if (strcmp(PQcmdStatus(r), "COMMIT") == 0)
             return 0;
@@ -120,13 +125,14 @@ static int pg_commit(struct db *db, struct err *e)
     bool unknown = state && (strcmp(state, "40003") == 0 || strcmp(state, "08007") == 0);
     if (!db->broken && !unknown)
         return rc;
-    return err_set(e, ERR_DOUBT, "%s: the connection broke while committing", db->name);
+    return err_set(e, ERR_DOUBT, "%s: %s while committing", db->name,
+                   pg->silent ? "no answer" : "the connection broke");
 }
 
 static void pg_rollback(struct db *db)
 {
     struct pg *pg = pg_of(db);
-    OWN(own_result) PGresult *r = PQexec(pg->conn, "ROLLBACK");
+    OWN(own_result) PGresult *r = pg_last(pg, PQsendQuery(pg->conn, "ROLLBACK"));
     if (PQresultStatus(r) != PGRES_COMMAND_OK)
         db->broken = true;
 }
@@ -200,7 +206,8 @@ static int pg_prepare(struct db *db, struct db_statement *statement, const struc
     st->n = n;
     st->number = ++pg->numbers;
     name_of(st, name);
-    OWN(own_result) PGresult *r = PQprepare(pg->conn, name, st->base.text, (int)n, st->types);
+    OWN(own_result)
+    PGresult *r = pg_last(pg, PQsendPrepare(pg->conn, name, st->base.text, (int)n, st->types));
     if (PQresultStatus(r) == PGRES_COMMAND_OK)
         return 0;
     st->number = 0;
@@ -260,7 +267,8 @@ static int pg_run(struct db *db, struct db_statement *statement, const struct db
     name_of((struct pg_statement *)statement, name);
     parameters_fill(&p, args, n);
     OWN(own_result)
-    PGresult *r = PQexecPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1);
+    PGresult *r =
+        pg_last(pg, PQsendQueryPrepared(pg->conn, name, (int)n, p.values, p.lengths, p.formats, 1));
     if (!pg_succeeded(r))
         return pg_failed(pg, r, e);
     *changed = 0;
@@ -324,7 +332,7 @@ static int pg_next(struct db_rows *rows, struct err *e)
     struct pg *pg = pg_of(rows->db);
     bool first = rows->state == NULL;
     PQclear(rows->state);
-    PGresult *r = PQgetResult(pg->conn);
+    PGresult *r = pg_result(pg);
     rows->state = r;
     if (PQresultStatus(r) == PGRES_SINGLE_TUPLE) {
         int rc = first ? check_columns(rows->db, r, e) : 0;
@@ -375,8 +383,10 @@ static int copy_flush(struct db_copy *c, const char *bytes, size_t n, struct err
     struct pg *pg = pg_of(c->db);
     while (n > 0) {
         size_t part = n < COPY_BUFFER ? n : COPY_BUFFER;
-        if (PQputCopyData(pg->conn, bytes, (int)part) != 1)
-            return pg_failed(pg, NULL, e);
+        int rc = PQputCopyData(pg->conn, bytes, (int)part) == 1 ? pg_flush(pg, e)
+                                                                : pg_failed(pg, NULL, e);
+        if (rc < 0)
+            return rc;
         bytes += part;
         n -= part;
     }
@@ -410,7 +420,7 @@ static int pg_copy_begin(struct db_copy *c, const char *table, const char *colum
     OWN(own_mem) char *out = malloc(COPY_BUFFER);
     if (!out)
         return err_memory(e, "copying rows");
-    OWN(own_result) PGresult *r = PQexec(pg->conn, sql);
+    OWN(own_result) PGresult *r = pg_last(pg, PQsendQuery(pg->conn, sql));
     if (PQresultStatus(r) != PGRES_COPY_IN)
         return pg_failed(pg, r, e);
     memcpy(out, head, sizeof head);
@@ -471,7 +481,7 @@ static int pg_copy_end(struct db_copy *c, struct err *e)
         drain(pg);
         return rc;
     }
-    OWN(own_result) PGresult *r = PQgetResult(pg->conn);
+    OWN(own_result) PGresult *r = pg_result(pg);
     rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : pg_failed(pg, r, e);
     drain(pg);
     return rc;
@@ -499,6 +509,7 @@ const struct db_driver pg_driver = {
     .begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     .statement_size = sizeof(struct pg_statement),
     .close = pg_close,
+    .patience = pg_patience,
     .script = pg_script,
     .commit = pg_commit,
     .rollback = pg_rollback,

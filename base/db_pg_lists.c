@@ -89,8 +89,8 @@ int pg_run_all(struct db *db, const char *sql, const struct db_lists *lists, int
     if (rc < 0)
         return rc;
     OWN(own_result)
-    PGresult *r =
-        PQexecParams(pg->conn, sql, (int)lists->n, a.types, a.values, a.lengths, a.formats, 1);
+    PGresult *r = pg_last(pg, PQsendQueryParams(pg->conn, sql, (int)lists->n, a.types, a.values,
+                                                a.lengths, a.formats, 1));
     if (!pg_succeeded(r))
         return pg_failed(pg, r, e);
     (void)text_i64(slice_of(PQcmdTuples(r)), changed);

@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <string.h>
 
-enum { CONNECT_MS = 10000 };
+enum { CONNECT_MS = 10000, PATIENCE_MS = 60000 };
 
 static void quiet(void *arg, const char *message)
 {
@@ -101,17 +101,22 @@ static int connect_wait(struct pg *pg, int64_t ms, struct err *e)
     return err_set(e, class, "%s: %s", pg->base.name, text);
 }
 
-/* A weaker durability than "on" is raised, a stronger one left. A lock is not waited for without
- * end: its holder may be a process that hangs. A batch (4 MiB) is sorted in memory. Statements are
- * short: compiling one takes longer than it runs. */
+/* A weaker durability than "on" is raised, a stronger one left. The server ends a statement whose
+ * connection we gave up, which no time limit of its own may do: it would end a commit's wait for a
+ * standby with success. A batch (4 MiB) is sorted in memory. Statements are short: compiling one
+ * takes longer than it runs. */
 static int session_settings(struct pg *pg, int flags, struct err *e)
 {
     static const char settings[] =
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') IN ('off', 'local');"
         "SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) = 'on';"
-        "SET lock_timeout = '30s'; SET standard_conforming_strings = on; SET work_mem = '16MB'";
-    int rc = pg_script(&pg->base, settings, e);
+        "SELECT set_config('client_connection_check_interval', '5s', false)"
+        " WHERE current_setting('client_connection_check_interval', true) = '0';"
+        "SET standard_conforming_strings = on; SET work_mem = '16MB'";
+    int rc = pg_patience(&pg->base, PATIENCE_MS, e);
+    if (rc == 0)
+        rc = pg_script(&pg->base, settings, e);
     if (rc == 0 && flags & DB_READ_ONLY)
         rc = pg_script(&pg->base, "SET default_transaction_read_only = on", e);
     return rc;
@@ -140,6 +145,8 @@ int db_pg_open(struct db **out, const char *url, int flags, struct err *e)
     (void)snprintf(db->name, sizeof db->name, "PostgreSQL %s",
                    PQdb(pg->conn) ? PQdb(pg->conn) : "");
     int rc = connect_wait(pg, address.connect_ms, e);
+    if (rc == 0 && PQsetnonblocking(pg->conn, 1) < 0)
+        rc = pg_failed(pg, NULL, e);
     if (rc == 0)
         rc = session_settings(pg, flags, e);
     if (rc < 0)

@@ -9,7 +9,11 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-enum { TEXT = 1500, JSON_MAX = 16384 };
+enum {
+    TEXT = 1500,
+    JSON_MAX = 16384,
+    PATIENCE_MS = 3600 * 1000 /* for what counts all that is staged */
+};
 
 static const char advice[] =
     "Type, once mgccomp is restored from a copy: holdfast staging reconcile --reason TEXT";
@@ -58,6 +62,8 @@ static int count(struct check *c, struct err *e)
 static int run(struct check *c, struct staging *st, struct err *e)
 {
     int rc = staging_reader(st, &c->db, e);
+    if (rc == 0)
+        rc = db_patience(c->db, PATIENCE_MS, e);
     if (rc == 0)
         rc = schema_migrate(c->db, e); /* a handle that only reads compares the versions */
     if (rc == 0)

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { COLUMNS = 9 }; /* of a row */
+enum { COLUMNS = 9, /* of a row */ PATIENCE_MS = 10000 };
 
 static bool data_error(int class)
 {
@@ -22,10 +22,13 @@ static bool data_error(int class)
 }
 
 /* A log long enough that a page of an index is written back once for many records. What is read
- * again soon is little: the ends of the streams in use. */
+ * again soon is little: the ends of the streams in use. People wait for what is stored, and their
+ * clients for half a minute. */
 static int tune(struct db *db, int flags, struct err *e)
 {
-    if (db_kind(db) != DB_SQLITE || flags & DB_READ_ONLY)
+    if (db_kind(db) != DB_SQLITE)
+        return db_patience(db, PATIENCE_MS, e);
+    if (flags & DB_READ_ONLY)
         return 0;
     return db_script(db, "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 8000", e);
 }

@@ -50,7 +50,7 @@ int writer_begin_session(struct writer *w, struct slice source, struct slice ses
 /* When the store breaks the writer reconnects; what waits is stored if that succeeds within 5 s,
  * else everything that waits is answered ERR_RETRY, in order. A group whose commit is in doubt is
  * looked up by its hashes after the reconnect; ERR_DOUBT only when that did not succeed within 20
- * s. */
+ * s of its beginning. A database that says nothing counts as broken after 10 s. */
 
 /* Runs call with the store in the writer's thread and waits for it: for the few changes that are no
  * records (rooms, users). It must be quick and must leave no transaction open. */

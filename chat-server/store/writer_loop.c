@@ -250,9 +250,8 @@ static int reconnect(struct writer *w, struct err *e)
 /* After a commit whose answer never came. 1: it is committed, results are complete. 0: it is not.
  * Else a class. The new connection's claim succeeds only once the old one's transaction has ended.
  */
-static int settle_doubt(struct writer *w, size_t n, struct err *e)
+static int settle_doubt(struct writer *w, size_t n, int64_t until, struct err *e)
 {
-    int64_t until = clock_mono_ms() + DOUBT_MS;
     for (size_t i = 0; i < n; i++)
         w->results[i].record = (struct slice){NULL, 0};
     set_reachable(w, false);
@@ -296,9 +295,10 @@ static int try_group(struct writer *w, size_t n, struct err *e)
     int rc = connected(w) ? 0 : reconnect(w, e);
     if (rc < 0)
         return rc == ERR_STOPPED ? rc : ERR_RETRY;
+    const int64_t until = clock_mono_ms() + DOUBT_MS;
     rc = store_append(w->store, w->events, n, w->results, e);
     if (rc == ERR_DOUBT) {
-        rc = settle_doubt(w, n, e);
+        rc = settle_doubt(w, n, until, e);
         return rc == 0 ? ERR_RETRY : rc > 0 ? 0 : rc;
     }
     return rc;

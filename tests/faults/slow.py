@@ -4,6 +4,8 @@
 for good, and afterwards everything is archived once.
 
     slow.py HOLDFAST
+    slow.py HOLDFAST connections     only the processes that serve PostgreSQL's connections stand still: new ones
+                                     are served, and each service must give up the old ones by itself
 """
 import os
 import signal
@@ -18,6 +20,7 @@ from deployment import Deployment, await_true  # noqa: E402
 from load import Book, Chat, Ingest, check_chat  # noqa: E402
 
 STILL_S = 22  # above every time-out of a request
+SILENT_S = 75  # above what anybody waits for an answer of PostgreSQL
 
 
 def tree(pid):
@@ -25,18 +28,29 @@ def tree(pid):
     return [pid, *map(int, below)]
 
 
-def freeze(d, name, seconds):
-    pids = tree(int(d.read_part(name, "pid")))
+def connections(d):
+    rows = [line.split(None, 1) for line in
+            subprocess.run(["ps", "-o", "pid=,args=", "--ppid", d.read_part("postgres", "pid")],
+                           stdout=subprocess.PIPE, text=True).stdout.splitlines()]
+    pids = [int(pid) for pid, title in rows if ": holdfast " in title]
+    check(len(pids) >= 4, "these processes serve connections: %s", rows)
+    return pids
+
+
+def send(pids, number):
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def freeze(pids, seconds):
+    send(pids, signal.SIGSTOP)
     try:
         time.sleep(seconds)  # how long it stands still
     finally:
-        for pid in reversed(pids):
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
+        send(reversed(pids), signal.SIGCONT)
 
 
 def revive(d):
@@ -54,6 +68,14 @@ def complete(d):
     return d.status()["verdict"] == "COMPLETE"
 
 
+def stand_still(d, book, pids, seconds):
+    feed = Ingest(d, book.make(5000), 200)
+    feed.start()
+    await_true("records come in", lambda: d.status()["captured"] > book.expected.total - 5000, 60)
+    freeze(pids(), seconds)
+    await_true("the ingest ended well", lambda: revive(d) or feed.done, 120)
+
+
 def main():
     with Deployment("services", sys.argv[1]) as d:
         d.start()
@@ -61,11 +83,13 @@ def main():
         d.holdfast("room", "add", "Lobby")
         book, chat = Book(d.dir), Chat(d, "alice", "Lobby")
         chat.start()
-        for name in ("kafka", "postgres"):
-            feed = Ingest(d, book.make(5000), 200)
-            feed.start()
-            freeze(d, name, STILL_S)
-            await_true("the ingest ended well", lambda feed=feed: revive(d) or feed.done, 120)
+        if "connections" in sys.argv[2:]:
+            stand_still(d, book, lambda: connections(d), SILENT_S)
+            for service in ("chat-server", "archiver"):  # capture, which was idle, only connects anew
+                check("no answer" in d.log(service), "%s did not say so:\n%s", service, d.log(service)[-2000:])
+        else:
+            for name in ("kafka", "postgres"):
+                stand_still(d, book, lambda name=name: tree(int(d.read_part(name, "pid"))), STILL_S)
         chat.stop = True
         chat.join(120)
         await_true("status is complete", lambda: complete(d), 120)
