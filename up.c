@@ -120,8 +120,7 @@ static uint64_t uncaptured(struct handles *h)
 
     capture_state(h->capture, &c);
     writer_state(h->writer, &stored);
-    uint64_t taken = c.stored + c.duplicates; /* exceptions are among those stored */
-    return stored.stored > taken ? stored.stored - taken : 0;
+    return (uint64_t)limit_waiting(stored.first_pos, stored.last_pos, c.read_to);
 }
 
 /* Asked for each request, in the chat server's thread: the disk is looked at now and then. */

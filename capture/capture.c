@@ -30,6 +30,7 @@ static int assigned(void *arg, struct staging_position *positions, size_t n, str
     int rc = staging_positions(c->o.staging, positions, n, e);
     if (rc == 0)
         rc = positions_add(&c->positions, positions, n, e);
+    capture_read_to(c);
     if (rc == 0)
         log_event(LOG_INFO, "capture.assigned", "partitions=%zu", n);
     return rc;
@@ -179,10 +180,14 @@ static size_t writers(const struct capture_options *o)
 int capture_start(struct capture **out, const struct capture_options *o, struct err *e)
 {
     OWN(own_capture) struct capture *c = calloc(1, sizeof *c);
+    pthread_condattr_t monotonic;
     if (!c)
         return err_memory(e, "starting capture");
     c->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    c->turned = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&c->turned, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     c->bell.fd = -1;
     c->o = *o;
     c->since_us = clock_wall_us();
@@ -222,7 +227,7 @@ void capture_hold(struct capture *c, bool held)
     struct timespec until;
     atomic_store(&c->held, held);
     wake_ring(&c->bell);
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += HOLD_S;
     (void)pthread_mutex_lock(&c->lock);
     while (held && !c->resting && pthread_cond_timedwait(&c->turned, &c->lock, &until) != ETIMEDOUT)

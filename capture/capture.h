@@ -35,6 +35,7 @@ void capture_hold(struct capture *c, bool held);
 
 struct capture_state {
     uint64_t stored, duplicates, exceptions; /* since start */
+    int64_t read_to; /* embedded: the lowest of the store's positions that was never captured */
     int64_t last_commit_us;
     bool queue_reachable, staging_reachable, held;
     char problem[300]; /* "" or what is wrong */

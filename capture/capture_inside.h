@@ -106,6 +106,7 @@ void capture_heal_soon(struct capture *c); /* there is a new incident */
 /* capture_state.c */
 void capture_well(struct capture *c); /* both ends answer */
 void capture_count(struct capture *c, const struct capture_outcome *out);
+void capture_read_to(struct capture *c); /* a position was learned or moved */
 void capture_trouble(struct capture *c, const char *event, const struct err *e);
 
 #endif

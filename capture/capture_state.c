@@ -48,6 +48,17 @@ void capture_count(struct capture *c, const struct capture_outcome *out)
     (void)pthread_mutex_unlock(&c->lock);
 }
 
+void capture_read_to(struct capture *c)
+{
+    if (!c->o.embedded || c->positions.n == 0)
+        return;
+    const struct staging_position *p = &c->positions.at[0];
+    (void)pthread_mutex_lock(&c->lock);
+    if (p->pos - p->shift > c->state.read_to)
+        c->state.read_to = p->pos - p->shift;
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
 void capture_state(struct capture *c, struct capture_state *out)
 {
     (void)pthread_mutex_lock(&c->lock);

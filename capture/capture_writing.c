@@ -23,6 +23,7 @@ struct load *lane_load(struct lane *lane)
 static void told(struct capture *c, const struct capture_outcome *out)
 {
     capture_count(c, out);
+    capture_read_to(c);
     if (c->o.captured)
         wake_ring(c->o.captured);
     if (out->incidents > 0 || out->exceptions > 0)

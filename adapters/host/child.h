@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker process seen from outside: started in a process group of its own with a socket, a spool
- * and a cancel descriptor, spoken to without ever blocking, killed with everything it started.
- * Nothing that a worker does or fails to do can hold its owner.
+ * and a cancel descriptor, spoken to without ever blocking, killed with everything it started,
+ * which can't leave the group (group.h). Nothing that a worker does or fails to do can hold its
+ * owner.
  *
  * It may run until a moment that is put off while its owner leads: worker_end.c ends it then, even
  * when the owner is frozen.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting, killing and reaping worker processes, and the non-blocking socket to them. */
 #include "adapters/host/child.h"
+#include "adapters/host/group.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/own.h"
@@ -49,6 +50,7 @@ static void become_worker(const struct start *s)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != s->parent)
         _exit(126);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    group_keep();
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(s->null_fd, 0) < 0 || dup2(s->null_fd, 1) < 0 ||

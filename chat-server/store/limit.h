@@ -20,6 +20,9 @@ struct store_limit {
 /* Bytes; -1: can't be told, which refuses nothing. */
 int64_t limit_disk_free(const struct store_limit *l);
 bool limit_of_records(const struct store_limit *l, int64_t waiting);
+/* Embedded: how many of the rows first..last, those stored since the start, have not been read;
+ * read_to: the lowest that never was. 0: none is. What is read again was read. */
+int64_t limit_waiting(int64_t first, int64_t last, int64_t read_to);
 bool limit_of_disk(const struct store_limit *l, int64_t disk_free);
 
 #endif

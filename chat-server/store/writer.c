@@ -281,6 +281,8 @@ void writer_state(struct writer *w, struct writer_state *out)
         .reachable = w->reachable,
         .lost_session = w->lost_session,
         .stored = w->stored,
+        .first_pos = w->first_pos,
+        .last_pos = w->last_pos,
     };
     writer_unlock(w);
 }

@@ -72,6 +72,7 @@ struct writer_state {
     bool reachable;
     bool lost_session; /* somebody else is the writer now: the program must end */
     uint64_t stored;
+    int64_t first_pos, last_pos; /* SQLite: the positions of these; 0: none yet */
 };
 void writer_state(struct writer *w, struct writer_state *out);
 

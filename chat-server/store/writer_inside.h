@@ -39,6 +39,7 @@ struct writer {
     struct order *order;
     bool stopping, reachable, lost_session;
     uint64_t stored;
+    int64_t first_pos, last_pos;
     /* The thread's own: */
     struct store *store;
     struct backoff backoff;
@@ -47,7 +48,8 @@ struct writer {
     char *session_source, *session;
     struct store_event *events;
     struct store_result *results;
-    uint64_t fresh;   /* stored, and not yet counted and rung for */
+    uint64_t fresh;                  /* stored, and not yet counted and rung for */
+    int64_t fresh_first, fresh_last; /* their positions */
     size_t doubtful;  /* results of a group answered ERR_DOUBT, to be passed on if it is there */
     struct buf doubt; /* records read again after a commit in doubt */
 };

@@ -50,12 +50,13 @@ void writer_wait_ms(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ms)
     (void)pthread_cond_timedwait(cond, mutex, &until);
 }
 
-/* A pause before the next try, ended early by a stop. */
+/* A pause before the next try, ended early when a stop begins. */
 static void pause_ms(struct writer *w, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
     writer_lock(w);
-    for (int64_t left = ms; left > 0 && !w->stopping; left = until - clock_mono_ms())
+    const bool stopping = w->stopping;
+    for (int64_t left = ms; left > 0 && w->stopping == stopping; left = until - clock_mono_ms())
         writer_wait_ms(&w->work, &w->mutex, left);
     writer_unlock(w);
 }
@@ -67,6 +68,10 @@ static void on_stored(void *arg, struct slice subject, const struct store_result
     if (w->options.stored)
         w->options.stored(w->options.stored_arg, subject, r);
     w->fresh++;
+    if (!w->fresh_first)
+        w->fresh_first = r->pos;
+    if (r->pos > w->fresh_last)
+        w->fresh_last = r->pos;
 }
 
 static void ring(struct writer *w)
@@ -75,6 +80,9 @@ static void ring(struct writer *w)
         return;
     writer_lock(w);
     w->stored += w->fresh;
+    if (!w->first_pos)
+        w->first_pos = w->fresh_first;
+    w->last_pos = w->fresh_last;
     writer_unlock(w);
     w->fresh = 0;
     if (w->options.committed)

@@ -212,6 +212,7 @@ static void do_sql(const char *url, const char *sql)
 static void a_record_put_back_is_read_again(void **state)
 {
     struct fixture *f = *state;
+    struct capture_state s;
     start(f, &f->c);
     queue_posts(&f->q, 10, 1);
     wait_for(f, count, 10);
@@ -228,6 +229,9 @@ static void a_record_put_back_is_read_again(void **state)
     queue_posts(&f->q, 5, 1);
     wait_for(f, count, 25);
     assert_int_equal(number(f, open_incidents), 0);
+    capture_state(f->c, &s);
+    assert_true(s.duplicates > 0);
+    assert_int_equal(s.read_to, 26); /* what is read again counts for nothing new */
 }
 
 static void move(const char *from, const char *to)

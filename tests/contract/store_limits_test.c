@@ -5,6 +5,7 @@
 
 #include "chat-server/store/directory.h"
 #include "chat-server/store/heal_line.h"
+#include "chat-server/store/limit.h"
 
 enum { LONG = 70000, GROUP = 5000, SOURCES = 16 };
 
@@ -37,6 +38,18 @@ static struct store_event join(void)
     event.endpoint = SLICE("epid-1");
     event.name = SLICE("Ann");
     return event;
+}
+
+/* Rows 11..20 were stored since the start. What capture reads a second time it has read before. */
+static void what_waits_is_counted_by_position(void **state)
+{
+    (void)state;
+    assert_int_equal(limit_waiting(0, 0, 11), 0);
+    assert_int_equal(limit_waiting(11, 20, 1), 10);
+    assert_int_equal(limit_waiting(11, 20, 11), 10);
+    assert_int_equal(limit_waiting(11, 20, 15), 6);
+    assert_int_equal(limit_waiting(11, 20, 21), 0);
+    assert_int_equal(limit_waiting(11, 20, 30), 0);
 }
 
 static void events_are_bounded(void **state)
@@ -201,10 +214,15 @@ int main(int argc, char **argv)
     (void)argc;
     memset(long_text, 'x', LONG);
     const struct CMUnitTest tests[] = {
-        ON_BOTH(events_are_bounded),       ON_BOTH(groups_are_bounded),
-        ON_BOTH(long_ids_are_known_again), ON_BOTH(sources_are_bounded),
-        ON_BOTH(sessions_are_bounded),     ON_BOTH(shared_sessions_are_bounded),
-        ON_BOTH(names_are_bounded),        cmocka_unit_test(messages_are_judged),
+        cmocka_unit_test(what_waits_is_counted_by_position),
+        ON_BOTH(events_are_bounded),
+        ON_BOTH(groups_are_bounded),
+        ON_BOTH(long_ids_are_known_again),
+        ON_BOTH(sources_are_bounded),
+        ON_BOTH(sessions_are_bounded),
+        ON_BOTH(shared_sessions_are_bounded),
+        ON_BOTH(names_are_bounded),
+        cmocka_unit_test(messages_are_judged),
     };
     return has_scratch(argv[0]) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 static void writer_stores(void **state)
 {
@@ -157,6 +158,52 @@ static void writer_waits_for_room(void **state)
     assert_int_equal(check_room(p->s, ROOM).count, 2 * EACH);
 }
 
+enum { MANY = 200 };
+
+struct submission {
+    struct writer *w;
+    int rc;
+};
+
+static void *submit_many(void *arg)
+{
+    struct submission *s = arg;
+    struct store_event events[MANY];
+    struct store_result r[MANY];
+    for (int i = 0; i < MANY; i++)
+        events[i] = post(HELLO);
+    s->rc = writer_submit_wait(s->w, events, MANY, r, NULL);
+    return NULL;
+}
+
+/* A stop with the disk full: what waits is tried until its time is up, and not without a pause. */
+static void writer_stops_without_haste(void **state)
+{
+    struct place *p = *state;
+    struct writer_state ws = {0};
+    struct writer_options o = {.url = p->url};
+    struct submission s = {0};
+    char full[] = "PRAGMA max_page_count = 1";
+    pthread_t thread;
+
+    if (p->kind != DB_SQLITE)
+        return;
+    OK(writer_start(&s.w, &o, &e));
+    OK(writer_claim(s.w, SOURCE, &e));
+    OK(writer_call(s.w, set_pages, full, &e));
+    assert_int_equal(pthread_create(&thread, NULL, submit_many, &s), 0);
+    int64_t until = clock_mono_ms() + 10000;
+    while (ws.waiting < MANY && clock_mono_ms() < until) {
+        (void)poll(NULL, 0, 1);
+        writer_state(s.w, &ws);
+    }
+    const clock_t before = clock();
+    writer_stop(s.w);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(s.rc, ERR_RETRY);
+    assert_true(clock() - before < CLOCKS_PER_SEC);
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -164,6 +211,7 @@ int main(int argc, char **argv)
         ON_BOTH(writer_stores),
         ON_BOTH(writer_survives_cuts),
         ON_BOTH(writer_waits_for_room),
+        ON_BOTH(writer_stops_without_haste),
     };
     return has_scratch(argv[0]) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

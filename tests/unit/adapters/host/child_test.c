@@ -41,6 +41,22 @@ static int says(const char *bytes, size_t n)
     return write(CHILD_SOCKET, bytes, n) != (ssize_t)n;
 }
 
+/* 1 in the process that wants to be left behind, which says its number. */
+static int become_daemon(void)
+{
+    char number[16];
+    if (fork() > 0)
+        return 0;
+    (void)setsid();
+    if (fork() > 0)
+        return 0;
+    (void)setsid();
+    (void)setpgid(0, 0);
+    int n = snprintf(number, sizeof number, "%d", (int)getpid());
+    (void)frame_send(CHILD_SOCKET, (struct slice){number, (size_t)n}, NULL);
+    return 1;
+}
+
 static int peer(const char *how)
 {
     struct pollfd cancel = {.fd = CHILD_CANCEL, .events = POLLIN};
@@ -58,6 +74,8 @@ static int peer(const char *how)
                     7);
     if (strcmp(how, "cancelled") == 0)
         return poll(&cancel, 1, PATIENCE_MS) == 1 ? 7 : 8;
+    if (strcmp(how, "daemon") == 0)
+        return become_daemon() ? poll(NULL, 0, 2 * PATIENCE_MS) : 0;
     for (;;) /* silent */
         (void)poll(NULL, 0, -1);
 }
@@ -203,6 +221,36 @@ static void being_asked_to_return_can_be_polled(void **state)
     child_cancel(&f->c);
     child_cancel(&f->c);
     ends(f, "the worker ended with status 7");
+}
+
+/* Gone, or dead and not collected by whoever inherited it. */
+static bool is_gone(const char *number)
+{
+    char path[64];
+    char state = 0;
+    (void)snprintf(path, sizeof path, "/proc/%s/stat", number);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return true;
+    int n = fscanf(f, "%*d (%*[^)]) %c", &state);
+    (void)fclose(f);
+    return n == 1 && (state == 'Z' || state == 'X');
+}
+
+static void nothing_leaves_the_group(void **state)
+{
+    struct fixture *f = *state;
+    struct slice message = {0};
+    char number[16] = "";
+    start(f, "peer:daemon", -1, INT64_MAX);
+    assert_int_equal(hear(f, &message), 1);
+    assert_true(slice_copy(message, number, sizeof number));
+    assert_false(is_gone(number));
+    assert_true(child_wait(&f->c, PATIENCE_MS, f->why)); /* the worker itself has ended */
+    for (int64_t until = clock_mono_ms() + PATIENCE_MS; !is_gone(number);) {
+        assert_true(clock_mono_ms() < until);
+        (void)poll(NULL, 0, 5);
+    }
 }
 
 /* ---- starting ---- */
@@ -400,6 +448,7 @@ int main(int argc, char **argv)
         CASE(what_is_not_read_waits),
         CASE(one_that_died_before_it_was_told_is_heard),
         CASE(being_asked_to_return_can_be_polled),
+        CASE(nothing_leaves_the_group),
         CASE(without_descriptors_none_is_started),
         CASE(it_ends_by_itself_unless_that_is_put_off),
         CASE(an_archiver_that_is_gone_ends_it),
