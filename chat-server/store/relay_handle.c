@@ -77,6 +77,8 @@ int relay_start(struct relay **out, const struct relay_options *o, struct err *e
     /* A lock of the source is waited for: a killed process's goes when the server notices. */
     if (rc < 0 && rc != ERR_CONFLICT)
         return rc;
+    if (rc < 0)
+        relay_problem(r, e);
     /* A topic that is set up wrongly stops the start; brokers that are away do not. */
     rc = relay_check_topic(r, e);
     if (rc < 0 && rc != ERR_RETRY)

@@ -153,7 +153,7 @@ static void poison_is_parked(void **state)
     p->r = start_relay(p, 0);
     start_writer(p);
     add(p, 99);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, 60000, &e));
     set_topic_limit(p, "100000");
     OK(writer_submit_wait(p->w, &event, 1, &result, &e));
     struct word poison, behind;
@@ -190,7 +190,7 @@ static void missing_row_is_named(void **state)
                  " (SELECT id FROM chat.stream WHERE subject = 'r:two')",
                  &e));
     p->r = start_relay(p, 0);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, 60000, &e));
     stop_both(p);
     struct parked k = parked_of(p);
     assert_int_equal(k.n, 1);

@@ -18,6 +18,8 @@
 
 extern char **environ;
 
+enum { PATIENCE_MS = 60000 };
+
 static void each_once_in_order(void **state)
 {
     struct relay_place *p = *state;
@@ -26,7 +28,7 @@ static void each_once_in_order(void **state)
     start_writer(p);
     for (int i = 0; i < 30; i++)
         add(p, 100);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     relay_state(p->r, &rs);
     assert_int_equal(rs.unconfirmed, 0);
     assert_int_equal(rs.oldest_us, 0);
@@ -56,7 +58,7 @@ static void backlog_and_small_window(void **state)
     start_writer(p);
     for (int i = 0; i < 20; i++)
         add(p, 100);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     stop_both(p);
     struct log *g = read_log(p);
     assert_int_equal(g->messages, 4000);
@@ -67,34 +69,42 @@ static void backlog_and_small_window(void **state)
 
 struct load {
     struct relay_place *p;
-    int rounds;
-    atomic_bool done;
+    atomic_int rounds; /* done */
+    atomic_bool killed;
 };
+enum { ROUNDS = 200, ROUND = 50 };
 
+/* Half of it at most comes before the broker is killed. */
 static void *load(void *arg)
 {
     struct load *l = arg;
-    for (int i = 0; i < l->rounds; i++) {
-        add(l->p, 50);
+    for (int i = 0; i < ROUNDS; i++) {
+        while (i == ROUNDS / 2 && !atomic_load(&l->killed))
+            (void)poll(NULL, 0, 5);
+        add(l->p, ROUND);
+        atomic_fetch_add(&l->rounds, 1);
         (void)poll(NULL, 0, 10); /* the pace of the load */
     }
-    l->done = true;
     return NULL;
 }
 
 static void broker_killed_while_producing(void **state)
 {
     struct relay_place *p = *state;
-    struct load l = {.p = p, .rounds = 200};
+    struct load l = {.p = p};
     struct relay_state rs;
     pthread_t thread;
     p->r = start_relay(p, 64 * 1024);
     start_writer(p);
     assert_int_equal(pthread_create(&thread, NULL, load, &l), 0);
-    (void)poll(NULL, 0, 500);
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (atomic_load(&l.rounds) < ROUNDS / 4) {
+        assert_true(clock_mono_ms() < until);
+        (void)poll(NULL, 0, 5);
+    }
     broker("kill", NULL, NULL);
+    atomic_store(&l.killed, true);
     /* Chat goes on meanwhile, and the relay says how far it is behind. */
-    int64_t until = clock_mono_ms() + 10000;
     do {
         (void)poll(NULL, 0, 20);
         relay_state(p->r, &rs);
@@ -102,11 +112,11 @@ static void broker_killed_while_producing(void **state)
     assert_true(rs.unconfirmed >= 500 && rs.oldest_us > 0);
     broker("start", NULL, NULL);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    OK(relay_wait(p->r, 60000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     stop_both(p);
     struct log *g = read_log(p);
     assert_int_equal(g->late, 0);
-    assert_int_equal(g->messages - g->repeats, 10000);
+    assert_int_equal(g->messages - g->repeats, ROUNDS * ROUND);
     (void)compare_with_store(p, g);
     free(g);
 }
@@ -125,7 +135,7 @@ static void starts_without_broker(void **state)
     assert_string_not_equal(rs.problem, "");
     assert_int_equal(relay_wait(p->r, 200, NULL), ERR_AGAIN);
     broker("start", NULL, NULL);
-    OK(relay_wait(p->r, 60000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     stop_both(p);
     struct log *g = read_log(p);
     assert_int_equal(g->messages, 100);
@@ -141,12 +151,12 @@ static void second_relay_waits(void **state)
     struct relay *second = start_relay(p, 0);
     start_writer(p);
     add(p, 99);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     relay_state(second, &rs);
     assert_non_null(strstr(rs.problem, "another process relays"));
     relay_stop(p->r);
     p->r = NULL;
-    OK(relay_wait(second, 30000, &e));
+    OK(relay_wait(second, PATIENCE_MS, &e));
     relay_stop(second);
     writer_stop(p->w);
     p->w = NULL;
@@ -193,7 +203,7 @@ static void killed_relay_repeats_runs(void **state)
         pid_t pid;
         assert_int_equal(posix_spawn(&pid, path, NULL, NULL, argv, environ), 0);
         /* The first note comes with the first confirmations: most is still to be done. */
-        int64_t until = clock_mono_ms() + 20000;
+        int64_t until = clock_mono_ms() + PATIENCE_MS;
         while (relayed_sum(s) == before && clock_mono_ms() < until)
             (void)poll(NULL, 0, 1);
         (void)kill(pid, SIGKILL);
@@ -206,7 +216,7 @@ static void killed_relay_repeats_runs(void **state)
             assert_true(before < 10000);
     }
     p->r = start_relay(p, 0);
-    OK(relay_wait(p->r, 30000, &e));
+    OK(relay_wait(p->r, PATIENCE_MS, &e));
     stop_both(p);
     struct log *g = read_log(p);
     assert_int_equal(g->late, 0);
