@@ -82,7 +82,8 @@ int kafka_consumer_open(struct kafka_consumer **out, const struct kafka_target *
 /* 0: a message in *out, to be released. ERR_AGAIN: none within ms. ERR_NOT_FOUND: the position of
  * out->partition (out->offset) is outside the log: records are gone or the log is another one; that
  * partition delivers nothing more until kafka_consumer_seek. ERR_RETRY: brokers away, a damaged
- * batch (it is read again), go on polling. ERR_CONFIG: the topic is not known to the brokers (also
+ * batch (it is read again), nobody of the group was given a partition (asked for anew: the topic
+ * was away meanwhile), go on polling. ERR_CONFIG: the topic is not known to the brokers (also
  * for a moment while they start) or the login refused: see what kafka_check says, and seek before
  * going on; what came meanwhile was dropped, it may be of another log. */
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_message *out,

@@ -13,6 +13,7 @@ enum {
     /* The topic's limit is on the batch: three good records in one batch over it all fail. */
     KAFKA_BATCH_BYTES = 1000000,
     KAFKA_BATCH_SLACK = 1024,
+    KAFKA_GROUP_MS = 3000, /* from one look at a group to the next */
 };
 
 struct kafka_setting {
@@ -28,6 +29,12 @@ int kafka_conf_new(const struct kafka_target *t, const struct kafka_setting *set
                    rd_kafka_conf_t **out, struct err *e);
 /* Takes conf, success or failure. */
 int kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **out, struct err *e);
+
+/* base/kafka_group.c. Asks what the group's members have; the answer comes to the queue, and is
+ * UNKNOWN when there is none yet, or the group is about to share out anew. */
+enum kafka_group { KAFKA_GROUP_UNKNOWN, KAFKA_GROUP_READS, KAFKA_GROUP_IDLE };
+void kafka_group_ask(rd_kafka_t *rk, const char *group, rd_kafka_queue_t *answers);
+enum kafka_group kafka_group_heard(rd_kafka_queue_t *answers);
 
 /* The client inside, for tests that make it fail. */
 rd_kafka_t *kafka_producer_client(struct kafka_producer *p);

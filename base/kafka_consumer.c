@@ -24,12 +24,16 @@ struct kafka_consumer {
     size_t taken; /* bytes handed out since the last one */
     struct kafka_consumer_events events;
     void *arg;
-    char *topic;
+    char *topic, *group;
     struct part *parts;
     int32_t *numbers; /* theirs, as told to the caller and to be told when they go */
     size_t n;
     rd_kafka_topic_partition_list_t *waiting; /* given by the group, the caller had no positions */
     int64_t waiting_since;
+    bool none; /* the group gave no partition to us; and so on: */
+    bool idle; /* ... nor to anybody */
+    int64_t looked_ms;
+    rd_kafka_queue_t *looks; /* answers about the group */
     bool paused;
     bool closing;
     bool away; /* the brokers do not know the topic, and nothing has come since they said so */
@@ -115,6 +119,9 @@ static int ask_positions(struct kafka_consumer *c, const rd_kafka_topic_partitio
 
 static void take(struct kafka_consumer *c, const rd_kafka_topic_partition_list_t *given)
 {
+    c->none = given->cnt == 0;
+    c->idle = c->idle && c->none;
+    c->looked_ms = clock_mono_ms();
     if (ask_positions(c, given, &c->trouble) == 0)
         return;
     rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(given);
@@ -153,6 +160,34 @@ static void told(rd_kafka_t *rk, int code, const char *reason, void *opaque)
                   c->topic, rd_kafka_err2str((rd_kafka_resp_err_t)code), reason);
 }
 
+static int subscribe(struct kafka_consumer *c, struct err *e)
+{
+    OWN(own_rd_list)
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    (void)rd_kafka_topic_partition_list_add(topics, c->topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(c->rk, topics);
+    return code ? err_set(e, kafka_class_of(code), "topic %s: subscribe: %s", c->topic,
+                          rd_kafka_err2str(code))
+                : 0;
+}
+
+/* The topic was away when its partitions were shared out: what nobody was given is shared out
+ * again. Where others have partitions, having none is right. */
+static void look_at_group(struct kafka_consumer *c)
+{
+    enum kafka_group heard = kafka_group_heard(c->looks);
+    if (!c->none)
+        return;
+    if (heard != KAFKA_GROUP_UNKNOWN)
+        c->idle = heard == KAFKA_GROUP_IDLE;
+    if (heard == KAFKA_GROUP_IDLE)
+        (void)subscribe(c, &c->trouble);
+    if (clock_mono_ms() - c->looked_ms < KAFKA_GROUP_MS)
+        return;
+    c->looked_ms = clock_mono_ms();
+    kafka_group_ask(c->rk, c->group, c->looks);
+}
+
 static int start(struct kafka_consumer *c, const struct kafka_target *t, struct err *e)
 {
     const struct kafka_setting settings[] = {
@@ -180,13 +215,8 @@ static int start(struct kafka_consumer *c, const struct kafka_target *t, struct 
         return rc;
     (void)rd_kafka_poll_set_consumer(c->rk);
     c->nudges = rd_kafka_queue_new(c->rk);
-    OWN(own_rd_list)
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-    (void)rd_kafka_topic_partition_list_add(topics, t->topic, RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t code = rd_kafka_subscribe(c->rk, topics);
-    return code ? err_set(e, kafka_class_of(code), "topic %s: subscribe: %s", t->topic,
-                          rd_kafka_err2str(code))
-                : 0;
+    c->looks = rd_kafka_queue_new(c->rk);
+    return subscribe(c, e);
 }
 
 int kafka_consumer_open(struct kafka_consumer **out, const struct kafka_target *t,
@@ -200,7 +230,8 @@ int kafka_consumer_open(struct kafka_consumer **out, const struct kafka_target *
     c->events = *events;
     c->arg = arg;
     c->topic = strdup(t->topic);
-    if (!c->topic)
+    c->group = strdup(t->group);
+    if (!c->topic || !c->group)
         return err_memory(e, "opening a Kafka consumer");
     int rc = start(c, t, e);
     if (rc < 0)
@@ -223,6 +254,11 @@ static void ask_again(struct kafka_consumer *c)
 
 static int nothing(struct kafka_consumer *c, struct err *e)
 {
+    if (!c->trouble.class && c->idle)
+        return err_set(e, ERR_RETRY,
+                       "topic %s: nobody in group %s was given a partition; they are shared out"
+                       " again",
+                       c->topic, c->group);
     if (!c->trouble.class)
         return err_set(e, ERR_AGAIN, "topic %s: no message", c->topic);
     struct err trouble = c->trouble;
@@ -296,6 +332,7 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t ms, struct kafka_messa
                         struct err *e)
 {
     ask_again(c);
+    look_at_group(c);
     rd_kafka_message_t *m = rd_kafka_consumer_poll(c->rk, ms > INT32_MAX ? INT32_MAX : (int)ms);
     if (m && c->trouble.class == ERR_CONFIG) {
         rd_kafka_message_destroy(m); /* of whose log? */
@@ -371,11 +408,14 @@ void kafka_consumer_close(struct kafka_consumer *c)
         (void)rd_kafka_consumer_close(c->rk);
     if (c->nudges)
         rd_kafka_queue_destroy(c->nudges);
+    if (c->looks)
+        rd_kafka_queue_destroy(c->looks);
     /* librdkafka 2.0.2 waits for ever for a client's end whose topic is away. It has left its group
      * and reads nothing: better a client too many than a service that can't be stopped. */
     if (c->rk && !c->away)
         rd_kafka_destroy(c->rk);
     drop_parts(c);
     free(c->topic);
+    free(c->group);
     free(c);
 }
