@@ -33,7 +33,7 @@ int kafka_tail_open(struct kafka_tail **out, const struct kafka_target *t, struc
     static const struct kafka_setting settings[] = {
         {"group.id", "holdfast-tail"}, /* required; nothing is ever committed under it */
         {"enable.auto.commit", "false"},        {"enable.auto.offset.store", "false"},
-        {"auto.offset.reset", "latest"},        {"check.crcs", "true"},
+        {"auto.offset.reset", "error"},         {"check.crcs", "true"},
         {"queued.max.messages.kbytes", "1024"}, {"fetch.message.max.bytes", "262144"},
     };
     OWN(own_tail) struct kafka_tail *tail = calloc(1, sizeof *tail);

@@ -92,6 +92,8 @@ static bool line_open(struct capture *c)
     if (rc < 0 && !h->complained)
         log_error("capture.control-topic", &e, "topic=%s", c->o.kafka->topic);
     h->complained = rc < 0;
+    /* What was said while it was closed is lost: answers, and that a relay is here. */
+    h->anew = h->anew || rc == 0;
     return rc == 0;
 }
 
@@ -205,10 +207,19 @@ static void on_ask(struct capture *c, const struct heal_message *m)
     (void)slice_copy(m->token, h->token, sizeof h->token);
 }
 
+static bool is_healed(const struct capture_heal *h, struct slice source)
+{
+    for (size_t i = 0; i < h->healed_n; i++) {
+        if (slice_is(source, h->healed[i]))
+            return true;
+    }
+    return false;
+}
+
 static void on_healed(struct capture *c, const struct heal_message *m)
 {
     struct capture_heal *h = c->heal;
-    if (!slice_is(m->token, h->token) || h->healed_n == SOURCES)
+    if (!slice_is(m->token, h->token) || is_healed(h, m->source) || h->healed_n == SOURCES)
         return;
     char *source = slice_dup(m->source);
     if (source)
@@ -315,10 +326,7 @@ static int all_healed(struct capture *c, bool *all, struct err *e)
         rc = db_query(t.db, "SELECT DISTINCT source FROM stream LIMIT 1000", DB_NO_ARGS, &r, e);
     bool every = true;
     while (rc == 0 && (rc = db_rows_next(r, e)) == 1) {
-        bool found = false;
-        for (size_t i = 0; i < h->healed_n; i++)
-            found |= slice_is(db_rows_slice(r, 0), h->healed[i]);
-        every &= found;
+        every &= is_healed(h, db_rows_slice(r, 0));
         rc = 0;
     }
     *all = rc == 0 && every;

@@ -13,6 +13,7 @@
 
 static const int64_t settle_us = 2000000;
 static const int64_t again_us = 30000000;
+static const int64_t latest_us = 600000000;
 
 void heal_gaps_clear(struct heal_gaps *g)
 {
@@ -45,18 +46,19 @@ static int take_gaps(struct db_rows *r, struct heal_gaps *out, struct err *e)
 static int read_due(struct db *db, int64_t now, bool anew, struct heal_gaps *out, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    /* The interval grows with the time that was waited in vain. Asked in the future: the clock was
-     * set back. */
+    /* The interval grows with the time that was waited in vain, to ten minutes: a question or its
+     * answer may have been lost. Asked in the future: the clock was set back. */
     int rc = db_query(db,
                       "SELECT i.id, s.epoch, i.first, i.last, s.source, s.subject FROM incident i"
                       " JOIN stream s ON s.id = i.stream WHERE i.closed_us IS NULL"
                       " AND i.kind = 'gap' AND i.answer IS NULL"
                       " AND ($5 = 1 OR ((i.opened_us < $1 OR i.opened_us > $3)"
                       " AND (i.asked_us > $3 OR (i.asked_us < $2"
-                      " AND ($3 - i.asked_us) > (i.asked_us - i.opened_us)))))"
+                      " AND (($3 - i.asked_us) > (i.asked_us - i.opened_us)"
+                      " OR i.asked_us < $6)))))"
                       " ORDER BY i.id LIMIT $4",
                       DB_ARGS(DB_I(now - settle_us), DB_I(now - again_us), DB_I(now),
-                              DB_I(HEAL_GAPS), DB_I(anew)),
+                              DB_I(HEAL_GAPS), DB_I(anew), DB_I(now - latest_us)),
                       &r, e);
     return rc < 0 ? rc : take_gaps(r, out, e);
 }
@@ -173,12 +175,14 @@ int heal_work_of(struct db *db, const char *const *sources, size_t n, struct hea
 static int read_logs(struct db *db, int64_t now, struct heal_logs *out, struct err *e)
 {
     OWN(own_db_rows) struct db_rows *r = NULL;
-    int rc = db_query(db,
-                      "SELECT id, part, answer, CASE WHEN asked_us > $2 OR (asked_us < $1"
-                      " AND ($2 - asked_us) > (asked_us - opened_us)) THEN 1 ELSE 0 END, asked_us"
-                      " FROM incident WHERE kind = 'log-changed' AND closed_us IS NULL"
-                      " ORDER BY id LIMIT $3",
-                      DB_ARGS(DB_I(now - again_us), DB_I(now), DB_I(HEAL_LOGS)), &r, e);
+    int rc = db_query(
+        db,
+        "SELECT id, part, answer, CASE WHEN asked_us > $2 OR (asked_us < $1"
+        " AND (($2 - asked_us) > (asked_us - opened_us) OR asked_us < $4))"
+        " THEN 1 ELSE 0 END, asked_us"
+        " FROM incident WHERE kind = 'log-changed' AND closed_us IS NULL"
+        " ORDER BY id LIMIT $3",
+        DB_ARGS(DB_I(now - again_us), DB_I(now), DB_I(HEAL_LOGS), DB_I(now - latest_us)), &r, e);
     if (rc == 0)
         rc = db_rows_next(r, e);
     for (; rc == 1 && out->n < HEAL_LOGS; rc = db_rows_next(r, e))

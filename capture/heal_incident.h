@@ -19,7 +19,7 @@ struct heal_gaps {
 void heal_gaps_clear(struct heal_gaps *g);
 /* Open gaps not asked about lately, oldest first; from now on they count as asked. A gap is left
  * alone for two seconds (a room that changes its partition heals by itself), then asked for at once
- * and at growing intervals. anew: all of them, whatever was asked before. */
+ * and at growing intervals, ten minutes at most. anew: all of them, whatever was asked before. */
 int heal_gaps_due(struct staging *st, bool anew, struct heal_gaps *out, struct err *e);
 /* All open gaps of a source that was not answered for, to be asked for within a round. */
 int heal_gaps_of(struct staging *st, struct slice source, struct heal_gaps *out, struct err *e);

@@ -190,10 +190,14 @@ static int want_parked(struct healing *h, struct err *e)
     return rc;
 }
 
-static void hear(struct healing *h)
+static int hear(struct healing *h, struct err *e)
 {
     struct heal_message m;
-    for (int n = 0; n < HEAR && h->line && heal_line_next(h->line, &m, NULL) == 0; n++) {
+    int rc = h->line ? 0 : ERR_AGAIN;
+    for (int n = 0; rc == 0 && n < HEAR; n++) {
+        rc = heal_line_next(h->line, &m, NULL);
+        if (rc < 0)
+            break;
         if (m.type != HEAL_ANSWER || !slice_is(m.result, HEAL_PARKED))
             continue;
         for (size_t i = 0; i < h->parked_n; i++) {
@@ -202,6 +206,11 @@ static void hear(struct healing *h)
                           m.epoch == p->epoch && m.first <= p->sequence && m.last >= p->sequence;
         }
     }
+    if (rc != ERR_RETRY)
+        return 0;
+    heal_line_close(h->line); /* it hears no more; what was missed is asked for again */
+    h->line = NULL;
+    return heal_line_open(&h->line, h->in->kafka, e);
 }
 
 /* What is asked before a relay listens is lost, so it is asked again and again; what was answered
@@ -231,7 +240,8 @@ static int heal(struct healing *h, struct app_io *io, int64_t ms, struct err *e)
     int rc = start_relays(h, e);
     while (rc == 0) {
         rc = ask(h, e);
-        hear(h);
+        if (rc == 0)
+            rc = hear(h, e);
         if (rc == 0)
             rc = look(h, e);
         if (rc < 0 || !waits(h) || clock_mono_ms() > until || stop_wait(LOOK_MS))

@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "chat-server/store/epoch.h"
 #include "tests/contract/healed.h"
+#include "tests/contract/queues.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -121,6 +122,26 @@ static void whoever_begins_anew_need_not_wait(void **state)
     all_is_well(p);
 }
 
+/* Capture's place in it is gone, and what the relay says on coming is lost: capture must notice,
+ * and ask for what it would not ask for otherwise, since it did in vain for hours. */
+static void a_control_topic_made_again_is_listened_to(void **state)
+{
+    struct healed *p = *state;
+    OWN(own_db) struct db *db = NULL;
+    char control[64];
+    (void)snprintf(control, sizeof control, "%s-control", p->topic);
+    start_writer(p);
+    lack_and_ask(p, "UPDATE chat.stream SET relayed = 5 WHERE subject IN ('r:1', 'r:2')", 2);
+    OK(db_open(&db, p->staging, 0, &e));
+    OK(db_script(db, "UPDATE incident SET opened_us = opened_us - 36000000000", &e));
+    queue_broker("drop", control, NULL);
+    queue_broker("topic", control, "1");
+    start_relay(p);
+    wait_until_said(p, 0);
+    wait_for(p, open_incidents, 0);
+    all_is_well(p);
+}
+
 static void copy(const char *from, const char *to)
 {
     OWN(own_fd) int in = open(from, O_RDONLY | O_CLOEXEC);
@@ -214,6 +235,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         HEALED(a_gap_is_asked_for),
         HEALED(whoever_begins_anew_need_not_wait),
+        HEALED(a_control_topic_made_again_is_listened_to),
         HEALED(an_older_mgccomp_reads_again),
         HEALED(an_older_store_makes_forks_until_its_new_epoch),
     };
