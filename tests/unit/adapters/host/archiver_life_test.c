@@ -9,24 +9,10 @@
 
 #include <limits.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static void conf_of(struct rig *r, const char *const *names)
-{
-    OWN(own_buf) struct buf b;
-    buf_init(&b, 1 << 16);
-    for (; *names; names++)
-        rig_plain(&b, *names);
-    rig_conf(r, b.p);
-}
-#define CONF(r, ...) conf_of(r, (const char *const[]){__VA_ARGS__, NULL})
 
 static void can_not_start(struct rig *r, const char *why)
 {
@@ -52,7 +38,7 @@ static void what_is_written_may_change_between_two_starts(void **state)
     rig_stop(r);
     /* A module that reads back now and did not before; and one that is not wanted any more. */
     rig_sql(r, "UPDATE instance SET readback = 1 WHERE name = 'a'");
-    rig_ok(ledger_retire(r->st, SLICE("b"), SLICE("moved"), &r->e), &r->e);
+    ok(ledger_retire(r->st, SLICE("b"), SLICE("moved"), &r->e), &r->e);
     rig_start(r);
     rig_await(r, "SELECT readback FROM instance WHERE name = 'a'", LEDGER_READBACK_FULL);
     rig_posts(r, &r->room, 1);
@@ -92,8 +78,8 @@ static void one_that_is_retired_at_work_is_let_go(void **state)
     rig_await(r, "SELECT archived FROM instance WHERE name = 'b'", 2);
     rig_await(r, "SELECT count(*) FROM batch WHERE attempts = 1", 2);
     assert_true(there(r, "scratch/a"));
-    rig_ok(ledger_retire(r->st, SLICE("a"), SLICE("moved"), &r->e), &r->e);
-    for (int i = 0; i < 500 && there(r, "scratch/a"); i++)
+    ok(ledger_retire(r->st, SLICE("a"), SLICE("moved"), &r->e), &r->e);
+    for (int i = 0; i < 3000 && there(r, "scratch/a"); i++)
         (void)poll(NULL, 0, 20);
     assert_false(there(r, "scratch/a"));
     rig_posts(r, &r->room, 2);
@@ -108,7 +94,7 @@ static void start_with(struct rig *r, const char *scratch)
     struct archiver_options o = rig_options(r);
     o.scratch_dir = scratch;
     rig_drain(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
 }
 
 static void await_trouble(struct rig *r, const char *pattern)
@@ -228,44 +214,34 @@ static void an_idle_one_notices_too(void **state)
     rig_start(r);
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT archived FROM instance", 1);
-    rig_ok(ledger_pause(r->st, SLICE("a"), SLICE("a test"), &r->e), &r->e);
+    ok(ledger_pause(r->st, SLICE("a"), SLICE("a test"), &r->e), &r->e);
     rig_await(r, "SELECT count(*) FROM instance WHERE state = 'paused'", 1);
     (void)poll(NULL, 0, 1000); /* seen: it cuts no more */
     take_the_lease(r, 5);
     rig_await(r, "SELECT count(*) FROM lease WHERE process <> 'elsewhere'", 1);
-    rig_ok(ledger_resume(r->st, SLICE("a"), &r->e), &r->e);
+    ok(ledger_resume(r->st, SLICE("a"), &r->e), &r->e);
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT archived FROM instance", 2);
     rig_assert_output(r, "a", 2, 0);
 }
 
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, rig_set_up, rig_tear_down, f                                                      \
-    }
-
 int main(int argc, char **argv)
 {
     static struct rig sqlite;
     static struct rig pg;
-    int worker = rig_worker(argc, argv);
-    if (worker >= 0)
-        return worker;
-    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
-    if (!getenv("HOLDFAST_TEST_SCRATCH") || !pg.postgres) {
-        (void)fprintf(stderr, "run me through tests/parts/with postgres -- archiver_life_test\n");
-        return 2;
-    }
+    int code = rig_begin(argc, argv, &pg);
+    if (code >= 0)
+        return code;
     const struct CMUnitTest on_sqlite[] = {
-        CASE(&sqlite, what_is_written_may_change_between_two_starts),
-        CASE(&sqlite, one_that_is_retired_at_work_is_let_go),
-        CASE(&sqlite, a_scratch_folder_with_too_long_a_name),
-        CASE(&sqlite, something_in_the_place_of_the_spool),
-        CASE(&sqlite, what_a_module_found_counts_when_it_settled_it),
+        RIG(&sqlite, what_is_written_may_change_between_two_starts),
+        RIG(&sqlite, one_that_is_retired_at_work_is_let_go),
+        RIG(&sqlite, a_scratch_folder_with_too_long_a_name),
+        RIG(&sqlite, something_in_the_place_of_the_spool),
+        RIG(&sqlite, what_a_module_found_counts_when_it_settled_it),
     };
     const struct CMUnitTest on_postgres[] = {
-        CASE(&pg, who_lost_the_lease_stands_by_until_it_ends),
-        CASE(&pg, an_idle_one_notices_too),
+        RIG(&pg, who_lost_the_lease_stands_by_until_it_ends),
+        RIG(&pg, an_idle_one_notices_too),
     };
     int failed = cmocka_run_group_tests_name("SQLite", on_sqlite, NULL, NULL);
     failed += cmocka_run_group_tests_name("PostgreSQL", on_postgres, NULL, NULL);

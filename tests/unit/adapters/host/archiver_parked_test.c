@@ -11,57 +11,37 @@
 #include "tests/unit/adapters/host/rig.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static void conf(struct rig *r, const char *name)
-{
-    OWN(own_buf) struct buf b;
-    buf_init(&b, 1 << 16);
-    rig_plain(&b, name);
-    rig_conf(r, b.p);
-}
-
-static int64_t open_incidents(struct rig *r)
-{
-    return rig_number(r, "SELECT count(*) FROM incident WHERE closed_us IS NULL");
-}
 
 /* Types `incident retry` for the oldest open one of that kind. */
 static void retry(struct rig *r, const char *kind)
 {
     char word[24];
     char sql[120];
-    char *argv[] = {word, NULL};
-    OWN(own_file) FILE *out = fopen("/dev/null", "w");
-    struct app_io io = {.out = out, .err = out};
     (void)snprintf(sql, sizeof sql,
                    "SELECT min(id) FROM incident WHERE closed_us IS NULL AND kind = '%s'", kind);
     (void)snprintf(word, sizeof word, "%lld", (long long)rig_number(r, sql));
-    assert_int_equal(incident_retry_command(&io, r->st, 1, argv), APP_OK);
+    assert_int_equal(TYPE(r, incident_retry_command, word), APP_OK);
 }
 
 /* It settles its first record each time, and never gets any further. */
 static void settling_the_same_again_is_no_progress(void **state)
 {
     struct rig *r = *state;
-    conf(r, "a");
+    CONF(r, "a");
     rig_mode(r, "a", "same-again");
     rig_posts(r, &r->room, 2);
     rig_start(r);
     rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
     assert_int_equal(rig_number(r, "SELECT attempts FROM batch"), 5);
-    assert_int_equal(open_incidents(r), 1);
+    assert_int_equal(rig_open_incidents(r), 1);
     rig_mode(r, "a", "");
     retry(r, "parked");
     rig_await(r, "SELECT archived FROM instance", 2);
-    assert_int_equal(open_incidents(r), 0);
+    assert_int_equal(rig_open_incidents(r), 0);
     rig_assert_output(r, "a", 2, 0);
 }
 
@@ -70,7 +50,7 @@ static void it_goes_on_until_ten_are_parked(void **state)
 {
     struct rig *r = *state;
     int64_t rows = 0;
-    conf(r, "a");
+    CONF(r, "a");
     rig_mode(r, "a", "rejected");
     rig_start(r);
     for (int i = 1; i <= LEDGER_MAX_PARKED; i++) {
@@ -82,14 +62,14 @@ static void it_goes_on_until_ten_are_parked(void **state)
     retry(r, "parked");
     /* One is delivered, and makes room for the last. */
     rig_await(r, "SELECT archived FROM instance", 2);
-    assert_int_equal(open_incidents(r), LEDGER_MAX_PARKED - 1);
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    assert_int_equal(rig_open_incidents(r), LEDGER_MAX_PARKED - 1);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 2);
     for (int i = 2; i <= LEDGER_MAX_PARKED; i++) {
         retry(r, "parked");
         rig_await(r, "SELECT archived FROM instance", i + 1);
     }
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, LEDGER_MAX_PARKED - 1);
     assert_int_equal(rig_number(r, "SELECT count(*) FROM record"), 0);
     rig_assert_output(r, "a", LEDGER_MAX_PARKED + 1, 0);
@@ -99,23 +79,23 @@ static void it_goes_on_until_ten_are_parked(void **state)
 static void a_retired_one_leaves_no_incident(void **state)
 {
     struct rig *r = *state;
-    conf(r, "a");
+    CONF(r, "a");
     rig_mode(r, "a", "rejected");
     rig_start(r);
     for (int i = 1; i <= 3; i++) {
         rig_posts(r, &r->room, 1);
         rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", i);
     }
-    assert_int_equal(open_incidents(r), 3);
-    rig_ok(ledger_retire(r->st, SLICE("a"), SLICE("test"), &r->e), &r->e);
-    assert_int_equal(open_incidents(r), 0);
+    assert_int_equal(rig_open_incidents(r), 3);
+    ok(ledger_retire(r->st, SLICE("a"), SLICE("test"), &r->e), &r->e);
+    assert_int_equal(rig_open_incidents(r), 0);
 }
 
 /* A receipt is kept for good: a module can't fill the disk with them. */
 static void receipts_have_a_limit(void **state)
 {
     struct rig *r = *state;
-    conf(r, "a");
+    CONF(r, "a");
     rig_mode(r, "a", "floods");
     rig_posts(r, &r->room, 200);
     rig_start(r);
@@ -135,7 +115,7 @@ static void a_module_that_talks_fills_no_log(void **state)
     int lines = 0;
     buf_init(&log, 64 << 20);
     (void)snprintf(path, sizeof path, "%s/log", r->dir);
-    conf(r, "a");
+    CONF(r, "a");
     rig_mode(r, "a", "talks");
     rig_posts(r, &r->room, 1);
     int before = dup(2);
@@ -147,7 +127,7 @@ static void a_module_that_talks_fills_no_log(void **state)
     assert_int_equal(dup2(before, 2), 2);
     (void)close(before);
     (void)close(fd);
-    rig_ok(file_read(path, 64 << 20, &log, &r->e), &r->e);
+    ok(file_read(path, 64 << 20, &log, &r->e), &r->e);
     buf_char(&log, '\0');
     for (const char *p = strstr(log.p, "adapter.says"); p; p = strstr(p + 1, "adapter.says"))
         lines++;
@@ -162,9 +142,9 @@ static void copy_module(const struct rig *r, const char *from, const char *to)
     struct err e = {0};
     buf_init(&b, 64 << 20);
     (void)snprintf(path, sizeof path, "%s/mgc_%s.so", HOLDFAST_ABI_MODULES, from);
-    rig_ok(file_read(path, 64 << 20, &b, &e), &e);
+    ok(file_read(path, 64 << 20, &b, &e), &e);
     (void)snprintf(path, sizeof path, "%s/modules/mgc_%s.so", r->dir, to);
-    rig_ok(file_replace(path, buf_view(&b), 0700, &e), &e);
+    ok(file_replace(path, buf_view(&b), 0700, &e), &e);
 }
 
 /* Replaced while the archiver runs by one that reads less back: nothing may go on its word. */
@@ -172,14 +152,14 @@ static void a_module_replaced_by_a_lesser_one_is_stopped(void **state)
 {
     struct rig *r = *state;
     char modules[500];
-    conf(r, "a");
+    CONF(r, "a");
     struct archiver_options o = rig_options(r);
     (void)snprintf(modules, sizeof modules, "%s/modules", r->dir);
     assert_int_equal(mkdir(modules, 0700), 0);
     copy_module(r, "plain", "plain");
     o.modules_dir = modules;
     rig_drain(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT archived FROM instance", 1);
     copy_module(r, "shallow", "plain");
@@ -187,37 +167,25 @@ static void a_module_replaced_by_a_lesser_one_is_stopped(void **state)
     rig_await(r, "SELECT count(*) FROM instance WHERE state = 'failed'", 1);
     assert_non_null(strstr(rig_instance(r, "a").last_error, "reads back less"));
     rig_stop(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
     rig_await(r, "SELECT archived FROM instance", 2);
     assert_int_equal(rig_instance(r, "a").readback, MGC_READBACK_RECEIPT);
 }
-
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, rig_set_up, rig_tear_down, f                                                      \
-    }
 
 int main(int argc, char **argv)
 {
     static struct rig sqlite;
     static struct rig pg;
-    int worker = rig_worker(argc, argv);
-    if (worker >= 0)
-        return worker;
-    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
-    if (!getenv("HOLDFAST_TEST_SCRATCH") || !pg.postgres) {
-        (void)fprintf(stderr, "run me through tests/parts/with postgres -- archiver_parked_test\n");
-        return 2;
-    }
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
+    int code = rig_begin(argc, argv, &pg);
+    if (code >= 0)
+        return code;
     const struct CMUnitTest tests[] = {
-        CASE(&sqlite, settling_the_same_again_is_no_progress),
-        CASE(&pg, it_goes_on_until_ten_are_parked),
-        CASE(&pg, a_retired_one_leaves_no_incident),
-        CASE(&sqlite, receipts_have_a_limit),
-        CASE(&sqlite, a_module_that_talks_fills_no_log),
-        CASE(&sqlite, a_module_replaced_by_a_lesser_one_is_stopped),
+        RIG(&sqlite, settling_the_same_again_is_no_progress),
+        RIG(&pg, it_goes_on_until_ten_are_parked),
+        RIG(&pg, a_retired_one_leaves_no_incident),
+        RIG(&sqlite, receipts_have_a_limit),
+        RIG(&sqlite, a_module_that_talks_fills_no_log),
+        RIG(&sqlite, a_module_replaced_by_a_lesser_one_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

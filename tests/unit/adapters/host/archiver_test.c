@@ -10,25 +10,11 @@
 #include "tests/unit/adapters/host/rig.h"
 
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-#include <cmocka.h>
-
-static void conf_of(struct rig *r, const char *const *names)
-{
-    OWN(own_buf) struct buf b;
-    buf_init(&b, 1 << 16);
-    for (; *names; names++)
-        rig_plain(&b, *names);
-    rig_conf(r, b.p);
-}
-#define CONF(r, ...) conf_of(r, (const char *const[]){__VA_ARGS__, NULL})
 
 static void records_are_delivered_read_back_and_deleted(void **state)
 {
@@ -37,7 +23,7 @@ static void records_are_delivered_read_back_and_deleted(void **state)
     CONF(r, "a");
     rig_start(r);
     const struct sweep_options o = {.staging = r->st, .archived = &r->archived};
-    rig_ok(sweep_start(&sweep, &o, &r->e), &r->e);
+    ok(sweep_start(&sweep, &o, &r->e), &r->e);
     rig_posts(r, &r->room, 7);
     rig_posts(r, &r->other, 5);
     rig_posts(r, &r->room, 3);
@@ -175,11 +161,6 @@ static void what_is_there_already_is_found(void **state)
                      1);
 }
 
-static int64_t open_incidents(struct rig *r)
-{
-    return rig_number(r, "SELECT count(*) FROM incident WHERE closed_us IS NULL");
-}
-
 static void a_rejected_batch_is_parked_and_others_go_on(void **state)
 {
     struct rig *r = *state;
@@ -193,15 +174,15 @@ static void a_rejected_batch_is_parked_and_others_go_on(void **state)
     rig_posts(r, &r->room, 3);
     rig_await(r, "SELECT archived FROM instance WHERE name = 'good'", 6);
     rig_await(r, "SELECT archived FROM instance WHERE name = 'bad'", 3);
-    assert_int_equal(open_incidents(r), 1);
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    assert_int_equal(rig_open_incidents(r), 1);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 3);
     assert_int_equal(rig_number(r, "SELECT count(*) FROM kept WHERE sequence <= 3"), 3);
     rig_sql(r, "UPDATE batch SET state = 'frozen' WHERE state = 'parked'");
     rig_await(r, "SELECT archived FROM instance WHERE name = 'bad'", 6);
-    assert_int_equal(open_incidents(r), 0);
+    assert_int_equal(rig_open_incidents(r), 0);
     rig_assert_output(r, "bad", 6, 0);
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 3);
 }
 
@@ -222,8 +203,8 @@ static void damage_found_by_the_read_back_parks(void **state)
     /* One flipped byte in the published file. */
     OWN(own_db) struct db *db = NULL;
     OWN(own_db_rows) struct db_rows *rows = NULL;
-    rig_ok(staging_reader(r->st, &db, &r->e), &r->e);
-    rig_ok(db_query(db, "SELECT stem FROM batch", DB_NO_ARGS, &rows, &r->e), &r->e);
+    ok(staging_reader(r->st, &db, &r->e), &r->e);
+    ok(db_query(db, "SELECT stem FROM batch", DB_NO_ARGS, &rows, &r->e), &r->e);
     assert_int_equal(db_rows_next(rows, &r->e), 1);
     (void)snprintf(path, sizeof path, "%s/a/%.*s.txt", r->dir, SLICE_ARG(db_rows_slice(rows, 0)));
     OWN(own_file) FILE *f = fopen(path, "r+");
@@ -233,7 +214,7 @@ static void damage_found_by_the_read_back_parks(void **state)
     assert_int_equal(fflush(f), 0);
     rig_mode(r, "a", "");
     rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
-    assert_int_equal(open_incidents(r), 1);
+    assert_int_equal(rig_open_incidents(r), 1);
     assert_int_equal(rig_number(r, "SELECT count(*) FROM incident WHERE kind = 'damaged'"), 1);
     rig_await(r,
               "SELECT count(*) FROM instance WHERE last_error LIKE"
@@ -258,27 +239,13 @@ static void a_wrong_set_up_stops_the_instance_until_a_restart(void **state)
     rig_await(r, "SELECT count(*) FROM instance WHERE state = 'failed'", 2);
     assert_string_equal(rig_instance(r, "a").last_error, "the mailbox does not exist");
     rig_await(r, "SELECT archived FROM instance WHERE name = 'b'", 2);
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 0);
     rig_stop(r);
     rig_mode(r, "a", "");
     rig_mode(r, "c", "");
     rig_start(r);
     rig_await(r, "SELECT count(*) FROM instance WHERE archived = 2", 3);
-}
-
-typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
-
-static int type(struct rig *r, command_fn *command, const char *name, const char *reason)
-{
-    char words[3][40] = {"", "--reason", ""};
-    char *argv[] = {words[0], words[1], words[2], NULL};
-    OWN(own_file) FILE *out = fopen("/dev/null", "w");
-    struct app_io io = {.out = out, .err = out};
-    (void)snprintf(words[0], sizeof words[0], "%s", name);
-    (void)snprintf(words[2], sizeof words[2], "%s", reason ? reason : "");
-    argv[reason ? 3 : 1] = NULL;
-    return command(&io, r->st, reason ? 3 : 1, argv);
 }
 
 /* Also over a restart; and a resumed one does not wait out the pause of an earlier failure. */
@@ -290,28 +257,28 @@ static void a_paused_adapter_makes_no_attempt_and_holds_the_low_water(void **sta
     rig_start(r);
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT count(*) FROM instance WHERE archived = 1", 2);
-    assert_int_equal(type(r, adapter_pause_command, "a", ""), APP_USAGE);
-    assert_int_equal(type(r, adapter_pause_command, "c", "away"), APP_FAILED);
-    assert_int_equal(type(r, adapter_pause_command, "a", "away"), APP_OK);
-    assert_int_equal(type(r, adapter_pause_command, "a", "away"), APP_FAILED);
+    assert_int_equal(TYPE(r, adapter_pause_command, "a", "--reason", ""), APP_USAGE);
+    assert_int_equal(TYPE(r, adapter_pause_command, "c", "--reason", "away"), APP_FAILED);
+    assert_int_equal(TYPE(r, adapter_pause_command, "a", "--reason", "away"), APP_OK);
+    assert_int_equal(TYPE(r, adapter_pause_command, "a", "--reason", "away"), APP_FAILED);
     assert_string_equal(rig_instance(r, "a").reason, "away");
     rig_stop(r);
     rig_start(r);
     rig_posts(r, &r->room, 2);
     rig_await(r, "SELECT archived FROM instance WHERE name = 'b'", 3);
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 1);
     assert_int_equal(rig_number(r, "SELECT count(*) FROM batch WHERE instance = 1"), 1);
     assert_string_equal(rig_instance(r, "a").state, "paused");
     rig_mode(r, "a", "config");
-    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_OK);
+    assert_int_equal(TYPE(r, adapter_resume_command, "a"), APP_OK);
     rig_await(r, "SELECT count(*) FROM instance WHERE state = 'failed'", 1);
     rig_mode(r, "a", "");
-    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_OK);
-    assert_int_equal(type(r, adapter_resume_command, "a", NULL), APP_FAILED);
+    assert_int_equal(TYPE(r, adapter_resume_command, "a"), APP_OK);
+    assert_int_equal(TYPE(r, adapter_resume_command, "a"), APP_FAILED);
     rig_await(r, "SELECT archived FROM instance WHERE name = 'a'", 3);
     assert_string_equal(rig_instance(r, "a").reason, "");
-    rig_ok(sweep_once(r->st, &rows, &r->e), &r->e);
+    ok(sweep_once(r->st, &rows, &r->e), &r->e);
     assert_int_equal(rows, 2);
 }
 
@@ -324,7 +291,7 @@ static void faults_in_a_row_park(void **state)
     rig_start(r);
     rig_await(r, "SELECT count(*) FROM batch WHERE state = 'parked'", 1);
     assert_int_equal(rig_number(r, "SELECT attempts FROM batch"), 5);
-    assert_int_equal(open_incidents(r), 1);
+    assert_int_equal(rig_open_incidents(r), 1);
 }
 
 /* The disk of the scratch folder fails: shown at the instance, and over when it is mended. */
@@ -339,7 +306,7 @@ static void trouble_of_the_machine_is_shown(void **state)
     OWN(own_file) FILE *f = fopen(path, "w");
     assert_non_null(f);
     rig_drain(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
     rig_posts(r, &r->room, 2);
     rig_await(r, "SELECT failures FROM instance", 1);
     assert_non_null(strstr(rig_instance(r, "a").last_error, "scratch"));
@@ -352,7 +319,7 @@ static void time_alone_cuts_a_batch(void **state)
     struct rig *r = *state;
     rig_conf(r, "[adapter a]\nmodule = plain\ndirectory = %/a\ninterval = 1s\n");
     struct archiver_options o = rig_options(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
     rig_posts(r, &r->room, 2);
     rig_await(r, "SELECT archived FROM instance", 2);
 }
@@ -435,8 +402,8 @@ static void one_archiver_leads_and_another_takes_over(void **state)
     rig_posts(r, &r->room, 1);
     rig_await(r, "SELECT archived FROM instance", 1);
     struct archiver_options o = rig_options(r);
-    rig_ok(staging_open(&o.staging, r->url, &r->e), &r->e);
-    rig_ok(archiver_start(&second, &o, &r->e), &r->e);
+    ok(staging_open(&o.staging, r->url, &r->e), &r->e);
+    ok(archiver_start(&second, &o, &r->e), &r->e);
     rig_posts(r, &r->room, 5);
     rig_await(r, "SELECT archived FROM instance", 6);
     rig_stop(r);
@@ -447,47 +414,35 @@ static void one_archiver_leads_and_another_takes_over(void **state)
     rig_assert_output(r, "a", 11, 0);
 }
 
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, rig_set_up, rig_tear_down, f                                                      \
-    }
-
 int main(int argc, char **argv)
 {
     static struct rig sqlite;
     static struct rig pg;
-    int worker = rig_worker(argc, argv);
-    if (worker >= 0)
-        return worker;
-    pg.postgres = getenv("HOLDFAST_TEST_POSTGRES");
-    if (!getenv("HOLDFAST_TEST_SCRATCH") || !pg.postgres) {
-        (void)fprintf(stderr, "run me through tests/parts/with postgres -- archiver_test\n");
-        return 2;
-    }
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
+    int code = rig_begin(argc, argv, &pg);
+    if (code >= 0)
+        return code;
     const struct CMUnitTest on_sqlite[] = {
-        CASE(&sqlite, records_are_delivered_read_back_and_deleted),
-        CASE(&sqlite, exceptions_and_rosters_reach_the_module),
-        CASE(&sqlite, a_secret_reaches_the_module_only),
-        CASE(&sqlite, misdeeds_are_tried_again),
-        CASE(&sqlite, what_is_there_already_is_found),
-        CASE(&sqlite, a_rejected_batch_is_parked_and_others_go_on),
-        CASE(&sqlite, damage_found_by_the_read_back_parks),
-        CASE(&sqlite, a_wrong_set_up_stops_the_instance_until_a_restart),
-        CASE(&sqlite, a_paused_adapter_makes_no_attempt_and_holds_the_low_water),
-        CASE(&sqlite, faults_in_a_row_park),
-        CASE(&sqlite, trouble_of_the_machine_is_shown),
-        CASE(&sqlite, time_alone_cuts_a_batch),
-        CASE(&sqlite, stopping_lets_workers_go),
-        CASE(&sqlite, killed_at_any_moment_nothing_is_lost_or_doubled),
+        RIG(&sqlite, records_are_delivered_read_back_and_deleted),
+        RIG(&sqlite, exceptions_and_rosters_reach_the_module),
+        RIG(&sqlite, a_secret_reaches_the_module_only),
+        RIG(&sqlite, misdeeds_are_tried_again),
+        RIG(&sqlite, what_is_there_already_is_found),
+        RIG(&sqlite, a_rejected_batch_is_parked_and_others_go_on),
+        RIG(&sqlite, damage_found_by_the_read_back_parks),
+        RIG(&sqlite, a_wrong_set_up_stops_the_instance_until_a_restart),
+        RIG(&sqlite, a_paused_adapter_makes_no_attempt_and_holds_the_low_water),
+        RIG(&sqlite, faults_in_a_row_park),
+        RIG(&sqlite, trouble_of_the_machine_is_shown),
+        RIG(&sqlite, time_alone_cuts_a_batch),
+        RIG(&sqlite, stopping_lets_workers_go),
+        RIG(&sqlite, killed_at_any_moment_nothing_is_lost_or_doubled),
     };
     const struct CMUnitTest on_postgres[] = {
-        CASE(&pg, records_are_delivered_read_back_and_deleted),
-        CASE(&pg, what_is_there_already_is_found),
-        CASE(&pg, a_rejected_batch_is_parked_and_others_go_on),
-        CASE(&pg, killed_at_any_moment_nothing_is_lost_or_doubled),
-        CASE(&pg, one_archiver_leads_and_another_takes_over),
+        RIG(&pg, records_are_delivered_read_back_and_deleted),
+        RIG(&pg, what_is_there_already_is_found),
+        RIG(&pg, a_rejected_batch_is_parked_and_others_go_on),
+        RIG(&pg, killed_at_any_moment_nothing_is_lost_or_doubled),
+        RIG(&pg, one_archiver_leads_and_another_takes_over),
     };
     int failed = cmocka_run_group_tests_name("SQLite", on_sqlite, NULL, NULL);
     failed += cmocka_run_group_tests_name("PostgreSQL", on_postgres, NULL, NULL);

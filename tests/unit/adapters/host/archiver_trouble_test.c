@@ -7,28 +7,12 @@
 #include "base/own.h"
 #include "tests/unit/adapters/host/rig.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void conf_of(struct rig *r, const char *const *names)
-{
-    OWN(own_buf) struct buf b;
-    buf_init(&b, 1 << 16);
-    for (; *names; names++)
-        rig_plain(&b, *names);
-    rig_conf(r, b.p);
-}
-#define CONF(r, ...) conf_of(r, (const char *const[]){__VA_ARGS__, NULL})
-
 static void says(struct rig *r, const char *name, const char *what)
 {
-    struct ledger_instance x = rig_instance(r, name);
-    if (!strstr(x.last_error, what))
-        fail_msg("%s: \"%s\" is not in: %s", name, what, x.last_error);
+    assert_said(rig_instance(r, name).last_error, what);
 }
 
 static void a_read_back_that_can_not_be_done(void **state)
@@ -158,90 +142,58 @@ static void sections_are_judged_at_the_start(void **state)
 
 /* ---- commands ---- */
 
-typedef int command_fn(struct app_io *io, struct staging *st, int argc, char **argv);
-
-/* Exit code; what it said on either stream is in out. */
-static int type(struct rig *r, command_fn *command, const char *one, const char *two,
-                char out[2000])
-{
-    char words[2][60];
-    char *argv[] = {words[0], words[1], NULL};
-    OWN(own_file) FILE *f = fmemopen(out, 2000, "w");
-    struct app_io io = {.out = f, .err = f};
-    assert_non_null(f);
-    (void)snprintf(words[0], sizeof words[0], "%s", one);
-    (void)snprintf(words[1], sizeof words[1], "%s", two);
-    return command(&io, r->st, *two ? 2 : *one ? 1 : 0, argv);
-}
-
-static void said(const char *out, const char *what)
-{
-    if (!strstr(out, what))
-        fail_msg("\"%s\" is not in: %s", what, out);
-}
-
 static void commands_say_how_adapters_are(void **state)
 {
     struct rig *r = *state;
-    char out[2000];
     CONF(r, "a");
-    assert_int_equal(type(r, adapter_list_command, "", "", out), APP_OK);
-    said(out, "no adapter was added");
+    assert_int_equal(TYPE(r, adapter_list_command, NULL), APP_OK);
+    assert_said(r->said.out, "no adapter was added");
     rig_start(r);
     rig_posts(r, &r->room, 2);
     rig_await(r, "SELECT archived FROM instance", 2);
     rig_sql(r, "UPDATE instance SET missed = 7, last_error = 'slow disk'");
-    assert_int_equal(type(r, adapter_list_command, "", "", out), APP_OK);
-    said(out, "missed 7: given up by two people  slow disk\n");
+    assert_int_equal(TYPE(r, adapter_list_command, NULL), APP_OK);
+    assert_said(r->said.out, "missed 7: given up by two people  slow disk\n");
     rig_sql(r, "UPDATE instance SET required = 0");
-    assert_int_equal(type(r, adapter_list_command, "", "", out), APP_OK);
-    said(out, "missed 7: deleted before it took them  slow disk\n");
+    assert_int_equal(TYPE(r, adapter_list_command, NULL), APP_OK);
+    assert_said(r->said.out, "missed 7: deleted before it took them  slow disk\n");
     rig_sql(r, "UPDATE instance SET required = 1");
     rig_sql(r, "UPDATE instance SET failures = 3");
-    assert_int_equal(type(r, adapter_list_command, "--all", "", out), APP_OK);
-    said(out, "3 tries failed: slow disk\n");
-    assert_int_equal(type(r, adapter_list_command, "--json", "", out), APP_OK);
-    said(out, "\"failures\":3,\"missed\":7,\"last_error\":\"slow disk\"");
-    assert_int_equal(type(r, adapter_list_command, "a", "", out), APP_USAGE);
-    assert_int_equal(type(r, adapter_list_command, "--some", "", out), APP_USAGE);
-    assert_int_equal(type(r, adapter_resume_command, "", "", out), APP_USAGE);
-    assert_int_equal(type(r, adapter_pause_command, "--some", "", out), APP_USAGE);
-    assert_int_equal(type(r, adapter_pause_command, "a", "--reason=\xff", out), APP_USAGE);
-    said(out, "the reason is not UTF-8");
+    assert_int_equal(TYPE(r, adapter_list_command, "--all"), APP_OK);
+    assert_said(r->said.out, "3 tries failed: slow disk\n");
+    assert_int_equal(TYPE(r, adapter_list_command, "--json"), APP_OK);
+    assert_said(r->said.out, "\"failures\":3,\"missed\":7,\"last_error\":\"slow disk\"");
+    assert_int_equal(TYPE(r, adapter_list_command, "a"), APP_USAGE);
+    assert_int_equal(TYPE(r, adapter_list_command, "--some"), APP_USAGE);
+    assert_int_equal(TYPE(r, adapter_resume_command, NULL), APP_USAGE);
+    assert_int_equal(TYPE(r, adapter_pause_command, "--some"), APP_USAGE);
+    assert_int_equal(TYPE(r, adapter_pause_command, "a", "--reason=\xff"), APP_USAGE);
+    assert_said(r->said.err, "the reason is not UTF-8");
     char none[] = "none";
     char *argv[] = {none, none, NULL};
-    OWN(own_file) FILE *f = fmemopen(out, sizeof out, "w");
-    struct app_io io = {.out = f, .err = f};
     struct archiver_options o = rig_options(r);
-    assert_int_equal(adapter_add_command(&io, r->st, r->conf, o.modules_dir, 2, argv), APP_USAGE);
-    assert_int_equal(adapter_add_command(&io, r->st, r->conf, o.modules_dir, 1, argv), APP_USAGE);
-    (void)fflush(f);
-    said(out, "[adapter none] is not written, or names no 'module'");
+    caught_anew(&r->said);
+    assert_int_equal(adapter_add_command(&r->said.io, r->st, r->conf, o.modules_dir, 2, argv),
+                     APP_USAGE);
+    assert_int_equal(adapter_add_command(&r->said.io, r->st, r->conf, o.modules_dir, 1, argv),
+                     APP_USAGE);
+    caught_read(&r->said);
+    assert_said(r->said.err, "[adapter none] is not written, or names no 'module'");
 }
-
-#define CASE(fn)                                                                                   \
-    {                                                                                              \
-#fn, fn, rig_set_up, rig_tear_down, &rig                                                   \
-    }
 
 int main(int argc, char **argv)
 {
     static struct rig rig;
-    int worker = rig_worker(argc, argv);
-    if (worker >= 0)
-        return worker;
-    if (!getenv("HOLDFAST_TEST_SCRATCH")) {
-        (void)fprintf(stderr,
-                      "run me through tests/parts/with postgres -- archiver_trouble_test\n");
-        return 2;
-    }
+    int code = rig_begin(argc, argv, NULL);
+    if (code >= 0)
+        return code;
     const struct CMUnitTest tests[] = {
-        CASE(a_read_back_that_can_not_be_done),
-        CASE(a_batch_rejected_as_a_whole_is_parked),
-        CASE(an_older_mgccomp_delivers_nothing),
-        CASE(a_batch_that_is_not_what_was_frozen_is_parked),
-        CASE(sections_are_judged_at_the_start),
-        CASE(commands_say_how_adapters_are),
+        RIG(&rig, a_read_back_that_can_not_be_done),
+        RIG(&rig, a_batch_rejected_as_a_whole_is_parked),
+        RIG(&rig, an_older_mgccomp_delivers_nothing),
+        RIG(&rig, a_batch_that_is_not_what_was_frozen_is_parked),
+        RIG(&rig, sections_are_judged_at_the_start),
+        RIG(&rig, commands_say_how_adapters_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
 }

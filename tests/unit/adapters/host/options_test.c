@@ -6,12 +6,8 @@
 #include "base/own.h"
 #include "tests/unit/adapters/host/rig.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int load(struct rig *r, const char *conf, const char *name, struct adapter_options **out)
 {
@@ -69,7 +65,7 @@ static void an_older_module_is_accepted(void **state)
 {
     struct rig *r = *state;
     OWN(own_adapter_options) struct adapter_options *o = NULL;
-    rig_ok(load(r, "[adapter x]\nmodule = older\n", "x", &o), &r->e);
+    ok(load(r, "[adapter x]\nmodule = older\n", "x", &o), &r->e);
     assert_false(o->module.verifies);
     assert_int_equal(o->module.readback, MGC_READBACK_NONE);
 }
@@ -101,7 +97,7 @@ static void a_killed_worker_is_asked_again(void **state)
     struct rig *r = *state;
     OWN(own_adapter_options) struct adapter_options *o = NULL;
     kill_its_workers(2);
-    rig_ok(load(r, "[adapter x]\nmodule = dies\n", "x", &o), &r->e);
+    ok(load(r, "[adapter x]\nmodule = dies\n", "x", &o), &r->e);
     kill_its_workers(3);
     refused(r, "dies", "ended without an answer, 3 times");
 }
@@ -131,11 +127,11 @@ static void what_is_written_arrives(void **state)
 {
     struct rig *r = *state;
     OWN(own_adapter_options) struct adapter_options *o = NULL;
-    rig_ok(load(r,
-                "[adapter x]\nmodule = plain\ndirectory = out\nrequired = no\ninterval = 2m\n"
-                "records = 7\nbytes = 1MiB\ndeadline = 3s\n",
-                "x", &o),
-           &r->e);
+    ok(load(r,
+            "[adapter x]\nmodule = plain\ndirectory = out\nrequired = no\ninterval = 2m\n"
+            "records = 7\nbytes = 1MiB\ndeadline = 3s\n",
+            "x", &o),
+       &r->e);
     assert_false(o->required);
     assert_int_equal(o->due.interval_ms, 120000);
     assert_int_equal(o->due.records, 7);
@@ -282,33 +278,24 @@ static void rows_and_sections_must_agree(void **state)
     assert_non_null(strstr(rig_instance(r, "a").last_error, "was added with plain"));
 }
 
-#define CASE(f, fn)                                                                                \
-    {                                                                                              \
-#fn, fn, rig_set_up, rig_tear_down, f                                                      \
-    }
-
 int main(int argc, char **argv)
 {
     static struct rig rig;
-    int worker = rig_worker(argc, argv);
-    if (worker >= 0)
-        return worker;
-    if (!getenv("HOLDFAST_TEST_SCRATCH")) {
-        (void)fprintf(stderr, "run me through tests/parts/with smtp -- options_test\n");
-        return 2;
-    }
+    int code = rig_begin(argc, argv, NULL);
+    if (code >= 0)
+        return code;
     const struct CMUnitTest tests[] = {
-        CASE(&rig, modules_that_do_not_fit_are_refused),
-        CASE(&rig, names_that_are_too_long_are_refused),
-        CASE(&rig, an_older_module_is_accepted),
-        CASE(&rig, a_module_that_hangs_is_given_up),
-        CASE(&rig, a_killed_worker_is_asked_again),
-        CASE(&rig, options_are_checked_with_file_and_line),
-        CASE(&rig, what_is_written_arrives),
-        CASE(&rig, commands_add_list_and_retire),
-        CASE(&rig, a_module_is_described),
-        CASE(&rig, a_command_adds_to_a_running_archiver),
-        CASE(&rig, rows_and_sections_must_agree),
+        RIG(&rig, modules_that_do_not_fit_are_refused),
+        RIG(&rig, names_that_are_too_long_are_refused),
+        RIG(&rig, an_older_module_is_accepted),
+        RIG(&rig, a_module_that_hangs_is_given_up),
+        RIG(&rig, a_killed_worker_is_asked_again),
+        RIG(&rig, options_are_checked_with_file_and_line),
+        RIG(&rig, what_is_written_arrives),
+        RIG(&rig, commands_add_list_and_retire),
+        RIG(&rig, a_module_is_described),
+        RIG(&rig, a_command_adds_to_a_running_archiver),
+        RIG(&rig, rows_and_sections_must_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,32 +8,33 @@
 
 #include <dirent.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
-void rig_ok(int rc, const struct err *e)
+int rig_begin(int argc, char **argv, struct rig *postgres)
 {
-    if (rc < 0)
-        fail_msg("%s: %s", err_class_name(rc), e->text);
-}
-
-int rig_worker(int argc, char **argv)
-{
+    const char *server = getenv("HOLDFAST_TEST_POSTGRES");
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return worker_main(argc - 1, argv + 1);
+    if (!getenv("HOLDFAST_TEST_SCRATCH") || (postgres && !server)) {
+        print_error("run me through tests/parts/with %s -- %s\n", postgres ? "postgres" : "smtp",
+                    argv[0]);
+        return 2;
+    }
+    if (postgres)
+        postgres->postgres = server;
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return -1;
 }
 
 void rig_open(struct rig *r)
 {
     int64_t generation = 0;
-    rig_ok(staging_open(&r->st, r->url, &r->e), &r->e);
-    rig_ok(staging_queue(r->st, SLICE("embedded"), SLICE("test"), &generation, &r->e), &r->e);
-    rig_ok(capture_writer_new(&r->w, r->st, generation, &r->e), &r->e);
+    ok(staging_open(&r->st, r->url, &r->e), &r->e);
+    ok(staging_queue(r->st, SLICE("embedded"), SLICE("test"), &generation, &r->e), &r->e);
+    ok(capture_writer_new(&r->w, r->st, generation, &r->e), &r->e);
 }
 
 void rig_close(struct rig *r)
@@ -60,6 +61,7 @@ int rig_set_up(void **state)
     r->other =
         (struct feed_stream){.source = "sip:pool.example.test", .subject = "ma-chan://x/two"};
     assert_true(wake_init(&r->captured) && wake_init(&r->archived));
+    caught_begin(&r->said);
     return 0;
 }
 
@@ -70,6 +72,7 @@ int rig_tear_down(void **state)
     feed_done(&r->feed);
     conf_free(r->conf);
     r->conf = NULL;
+    caught_done(&r->said);
     wake_done(&r->captured);
     wake_done(&r->archived);
     return 0;
@@ -80,7 +83,7 @@ void rig_posts(struct rig *r, struct feed_stream *s, int n)
     struct capture_outcome out;
     for (int i = 0; i < n; i++)
         feed_post(&r->feed, s);
-    rig_ok(feed_write(r->w, r->feed.items, r->feed.n, &r->at, 1, &out, &r->e), &r->e);
+    ok(feed_write(r->w, r->feed.items, r->feed.n, &r->at, 1, &out, &r->e), &r->e);
     feed_clear(&r->feed);
     wake_ring(&r->captured);
 }
@@ -98,10 +101,10 @@ void rig_conf(struct rig *r, const char *text)
             buf_char(&b, *text);
     }
     (void)snprintf(path, sizeof path, "%s/holdfast.conf", r->dir);
-    rig_ok(file_replace(path, buf_view(&b), 0600, &r->e), &r->e);
+    ok(file_replace(path, buf_view(&b), 0600, &r->e), &r->e);
     conf_free(r->conf);
     r->conf = NULL;
-    rig_ok(conf_load(&r->conf, path, sections, &r->e), &r->e);
+    ok(conf_load(&r->conf, path, sections, &r->e), &r->e);
 }
 
 void rig_plain(struct buf *conf, const char *name)
@@ -112,11 +115,20 @@ void rig_plain(struct buf *conf, const char *name)
                name, name, name);
 }
 
+void rig_conf_of(struct rig *r, const char *const *names)
+{
+    OWN(own_buf) struct buf b;
+    buf_init(&b, 1 << 16);
+    for (; *names; names++)
+        rig_plain(&b, *names);
+    rig_conf(r, b.p);
+}
+
 void rig_mode(struct rig *r, const char *name, const char *mode)
 {
     char path[500];
     (void)snprintf(path, sizeof path, "%s/%s.mode", r->dir, name);
-    rig_ok(file_replace(path, slice_of(mode), 0600, &r->e), &r->e);
+    ok(file_replace(path, slice_of(mode), 0600, &r->e), &r->e);
 }
 
 static void make_output(void *arg, struct slice name)
@@ -148,14 +160,14 @@ struct archiver_options rig_options(struct rig *r)
 
 void rig_drain(struct rig *r)
 {
-    rig_ok(drain_request(r->st, INT64_MAX, &r->e), &r->e);
+    ok(drain_request(r->st, INT64_MAX, &r->e), &r->e);
 }
 
 void rig_start(struct rig *r)
 {
     struct archiver_options o = rig_options(r);
     rig_drain(r);
-    rig_ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
+    ok(archiver_start(&r->archiver, &o, &r->e), &r->e);
 }
 
 void rig_stop(struct rig *r)
@@ -168,22 +180,22 @@ int64_t rig_number(struct rig *r, const char *sql)
 {
     OWN(own_db) struct db *db = NULL;
     int64_t v = -1;
-    rig_ok(staging_reader(r->st, &db, &r->e), &r->e);
-    rig_ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &r->e), &r->e);
+    ok(staging_reader(r->st, &db, &r->e), &r->e);
+    ok(db_int(db, sql, DB_NO_ARGS, -1, &v, &r->e), &r->e);
     return v;
 }
 
 void rig_sql(struct rig *r, const char *sql)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
-    rig_ok(staging_begin(r->st, &t, &r->e), &r->e);
-    rig_ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &r->e), &r->e);
-    rig_ok(staging_commit(&t, &r->e), &r->e);
+    ok(staging_begin(r->st, &t, &r->e), &r->e);
+    ok(db_run(t.db, sql, DB_NO_ARGS, NULL, &r->e), &r->e);
+    ok(staging_commit(&t, &r->e), &r->e);
 }
 
 void rig_await(struct rig *r, const char *sql, int64_t value)
 {
-    int64_t end = clock_mono_ms() + 25000;
+    int64_t end = clock_mono_ms() + 60000;
     int64_t found = -1;
     while (clock_mono_ms() < end) {
         found = rig_number(r, sql);
@@ -192,6 +204,26 @@ void rig_await(struct rig *r, const char *sql, int64_t value)
         (void)poll(NULL, 0, 20);
     }
     fail_msg("%s: %lld, not %lld", sql, (long long)found, (long long)value);
+}
+
+int64_t rig_open_incidents(struct rig *r)
+{
+    return rig_number(r, "SELECT count(*) FROM incident WHERE closed_us IS NULL");
+}
+
+int rig_type(struct rig *r, rig_command *command, const char *const *words)
+{
+    char typed[4][80];
+    char *argv[5] = {NULL};
+    int n = 0;
+    for (; words[n]; n++) {
+        assert_true(n < 4 && slice_copy(slice_of(words[n]), typed[n], sizeof typed[n]));
+        argv[n] = typed[n];
+    }
+    caught_anew(&r->said);
+    int code = command(&r->said.io, r->st, n, argv);
+    caught_read(&r->said);
+    return code;
 }
 
 struct wanted {
@@ -212,8 +244,8 @@ struct ledger_instance rig_instance(struct rig *r, const char *name)
 {
     OWN(own_db) struct db *db = NULL;
     struct wanted w = {.name = name};
-    rig_ok(staging_reader(r->st, &db, &r->e), &r->e);
-    rig_ok(ledger_instances(db, true, find_instance, &w, &r->e), &r->e);
+    ok(staging_reader(r->st, &db, &r->e), &r->e);
+    ok(ledger_instances(db, true, find_instance, &w, &r->e), &r->e);
     return w.found;
 }
 
@@ -235,7 +267,7 @@ const char *rig_output(struct rig *r, const char *name)
     buf_text(&all, "");
     for (int i = 0; i < n; i++) {
         (void)snprintf(path, sizeof path, "%s/%s/%s", r->dir, name, files[i]->d_name);
-        rig_ok(file_read(path, 64 << 20, &all, &r->e), &r->e);
+        ok(file_read(path, 64 << 20, &all, &r->e), &r->e);
         free(files[i]);
     }
     free(files);
