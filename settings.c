@@ -77,10 +77,12 @@ static const struct conf_option capture_options[] = {
     {"writers", CONF_INT, "2", false, 1, CAPTURE_MAX_WRITERS, NULL,
      "Services: transactions at a time, each over a connection of its own. A partition belongs to "
      "one of them."},
-    {"batch-records", CONF_INT, "4000", false, 1, 100000, NULL,
-     "Most records captured in one transaction."},
-    {"batch-bytes", CONF_SIZE, "3MiB", false, 65536, 64 << 20, NULL,
-     "About how many bytes are captured in one transaction."},
+    {"batch-records", CONF_INT, "0", false, 0, 100000, NULL,
+     "Most records captured in one transaction; 0: 8,000 embedded, 4,000 by each writer of the "
+     "services."},
+    {"batch-bytes", CONF_SIZE, "0", false, 0, 64 << 20, NULL,
+     "About how many bytes are captured in one transaction; 0: 6 MiB embedded, 3 MiB by each "
+     "writer of the services."},
     {0},
 };
 

@@ -384,7 +384,7 @@ static int session_settings(struct lite *l, struct err *e)
 {
     static const char both[] = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
                                "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL;"
-                               "PRAGMA journal_size_limit = 67108864";
+                               "PRAGMA journal_size_limit = 167772160";
     (void)sqlite3_busy_timeout(l->h, BUSY_MS);
     (void)sqlite3_db_config(l->h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     int rc = 0;

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <time.h>
 
+/* Doubled where one writes: SQLite rewrites a page of record's second index for each room of a
+ * batch, so that the rate falls by the rooms in it once each fills pages of its own. */
 enum {
     BATCH_RECORDS = 4000,
     BATCH_BYTES = 3 * 1024 * 1024,
@@ -191,8 +193,9 @@ int capture_start(struct capture **out, const struct capture_options *o, struct 
     c->bell.fd = -1;
     c->o = *o;
     c->since_us = clock_wall_us();
-    c->o.batch_records = o->batch_records ? o->batch_records : BATCH_RECORDS;
-    c->o.batch_bytes = o->batch_bytes ? o->batch_bytes : BATCH_BYTES;
+    const size_t share = o->embedded ? 2 : 1;
+    c->o.batch_records = o->batch_records ? o->batch_records : share * BATCH_RECORDS;
+    c->o.batch_bytes = o->batch_bytes ? o->batch_bytes : share * BATCH_BYTES;
     c->state.staging_reachable = true;
     backoff_init(&c->backoff, 100, 10000);
     c->heal = capture_heal_new();

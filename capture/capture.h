@@ -13,8 +13,8 @@ struct capture_options {
     struct staging *staging;
     size_t writers;        /* transactions at a time, at most CAPTURE_MAX_WRITERS; 0: 1. A partition
                             * belongs to one of them; the embedded queue has one partition. */
-    size_t batch_records;  /* 0: 4,000 */
-    size_t batch_bytes;    /* 0: 3 MiB */
+    size_t batch_records;  /* 0: 8,000 embedded, else 4,000 for each writer */
+    size_t batch_bytes;    /* 0: 6 MiB embedded, else 3 MiB for each writer */
     struct wake *captured; /* rung after each commit (archiver); may be NULL */
     /* Whose control totals are expected; asked for every second by capture's thread, valid until
      * the next call. May be NULL: nobody's. */

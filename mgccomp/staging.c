@@ -20,13 +20,13 @@ struct staging {
     struct staging_lease lease;
 };
 
-/* Capture appends, the sweep deletes soon after: a longer log writes a page back once for many
- * changes. */
+/* Capture appends, the sweep deletes soon after: a log of 128 MiB writes a page back once for many
+ * changes. The cache holds the pages that a batch changes. */
 static int tune(struct db *db, struct err *e)
 {
     if (db_kind(db) != DB_SQLITE)
         return 0;
-    return db_script(db, "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 8000", e);
+    return db_script(db, "PRAGMA cache_size = -10240; PRAGMA wal_autocheckpoint = 32000", e);
 }
 
 static int connect_now(struct staging *st, int flags, struct err *e)

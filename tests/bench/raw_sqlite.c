@@ -40,8 +40,8 @@ struct bench_raw *bench_raw_sqlite_open(const char *url, size_t rooms)
     struct bench_raw *r = calloc(1, sizeof *r);
     if (!r || sqlite3_open(url + 7, &r->db) != SQLITE_OK)
         bench_fail("sqlite", "can't be opened");
-    run(r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;"
-           "PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864");
+    run(r, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -10240;"
+           "PRAGMA wal_autocheckpoint = 32000; PRAGMA journal_size_limit = 167772160");
     sqlite3_stmt *s = prepare(r, streams);
     (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)rooms);
     step(r, s);
