@@ -21,6 +21,9 @@ static const struct conf_option holdfast_options[] = {
      "Folder of the databases, spools and the control socket."},
     {"modules", CONF_PATH, NULL, false, 0, 0, NULL,
      "Folder of the adapter modules mgc_*.so; default: beside the program."},
+    {"backlog", CONF_DURATION, "1h", false, 1000, INT64_C(30) * 24 * 3600 * 1000, NULL,
+     "How long a record may wait in Kafka, or in staging beyond an adapter's interval, before the "
+     "incident `backlog` is opened."},
     {0},
 };
 static const struct conf_option store_options[] = {
@@ -197,6 +200,7 @@ static int read_values(struct settings *s, struct err *e)
     snprintf(s->server, sizeof s->server, "%s:%u", s->host, s->port);
     s->domain = conf_text(s->conf, "chat-server", "domain").p;
     s->pool = conf_text(s->conf, "chat-server", "pool").p;
+    s->backlog_ms = conf_int(s->conf, "holdfast", "backlog");
     s->writers = conf_int(s->conf, "capture", "writers");
     s->batch_records = conf_int(s->conf, "capture", "batch-records");
     s->batch_bytes = conf_int(s->conf, "capture", "batch-bytes");

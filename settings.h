@@ -26,7 +26,7 @@ struct settings {
     uint16_t port;
     char server[96]; /* "host:port" */
     const char *domain, *pool;
-    int64_t writers, batch_records, batch_bytes;
+    int64_t writers, batch_records, batch_bytes, backlog_ms;
     struct store_limit limit; /* when chat is refused */
     int64_t queue_wait_ms;
 };

@@ -70,6 +70,7 @@ static int start_capture(struct wiring *w, struct err *e)
         .writers = (size_t)h->settings->writers,
         .batch_records = (size_t)h->settings->batch_records,
         .batch_bytes = (size_t)h->settings->batch_bytes,
+        .backlog_ms = h->settings->backlog_ms,
         .captured = &w->captured,
         .sources = sources_now,
         .sources_arg = w,
@@ -99,6 +100,7 @@ static int start_archiver(struct wiring *w, struct err *e)
         .scratch_dir = h->settings->scratch,
         .delivered_dir = h->settings->delivered,
         .program = w->program,
+        .backlog_ms = h->settings->backlog_ms,
         .captured = &w->captured,
         .archived = &w->archived,
     };

@@ -43,7 +43,7 @@ static enum status_verdict judge(struct look *k)
 {
     if (k->unknown[0])
         return STATUS_UNKNOWN;
-    if (k->incidents_open || k->disagree || k->losses || given_up(k))
+    if (k->incidents_open > k->backlogs_open || k->disagree || k->losses || given_up(k))
         return STATUS_INCOMPLETE;
     if (!required_count(k)) {
         snprintf(k->unknown, sizeof k->unknown,

@@ -64,6 +64,7 @@ static int take_incident(void *arg, const struct incident *i, struct err *e)
         return 0;
     }
     k->incidents_open++;
+    k->backlogs_open += strcmp(i->kind, INCIDENT_BACKLOG) == 0;
     if (k->incident_count == STATUS_INCIDENTS)
         return 0;
     struct seen_incident *s = &k->incidents[k->incident_count++];

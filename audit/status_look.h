@@ -61,8 +61,8 @@ struct look {
     struct ledger_instance instances[STATUS_INSTANCES];
     size_t instance_count;
     struct seen_incident incidents[STATUS_INCIDENTS];
-    size_t incident_count; /* of incidents_open */
-    int64_t incidents_open;
+    size_t incident_count;                 /* of incidents_open */
+    int64_t incidents_open, backlogs_open; /* all; of them, those that only say how long it takes */
     struct seen_loss loss[STATUS_LOSSES];
     size_t loss_count;
     struct seen_source sources[STATUS_SOURCES];

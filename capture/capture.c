@@ -140,6 +140,7 @@ static void turn(struct capture *c)
         if (nothing_to_do(c))
             capture_idle(c);
         capture_totals(c);
+        capture_backlog(c);
     }
     capture_heal_turn(c);
     capture_hand_over(c);

@@ -15,6 +15,7 @@ struct capture_options {
                             * belongs to one of them; the embedded queue has one partition. */
     size_t batch_records;  /* 0: 8,000 embedded, else 4,000 for each writer */
     size_t batch_bytes;    /* 0: 6 MiB embedded, else 3 MiB for each writer */
+    int64_t backlog_ms;    /* so long may a record wait in Kafka; 0: for ever */
     struct wake *captured; /* rung after each commit (archiver); may be NULL */
     /* Whose control totals are expected; asked for every second by capture's thread, valid until
      * the next call. May be NULL: nobody's. */

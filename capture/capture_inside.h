@@ -28,6 +28,7 @@ struct lane {
     pthread_t thread;
     bool started;
     struct load *in_hand; /* NULL: none */
+    int64_t age_ms;       /* of its oldest record in the queue, as of its last batch; -1: none */
     bool written, ending; /* lanes.lock */
     int rc;               /* of the write, once it is over; and so on: */
     struct err e;
@@ -60,8 +61,9 @@ struct capture {
     struct capture_state state;
     int told; /* class of the trouble that was logged last; 0: all is well */
     int64_t told_ms;
-    int64_t busy_ms;   /* when a poll last filled half a batch, or capture was held */
-    int64_t totals_ms; /* when totals were last compared */
+    int64_t busy_ms;              /* when a poll last filled half a batch, or capture was held */
+    int64_t totals_ms;            /* when totals were last compared */
+    int64_t backlog_ms, wrote_ms; /* when age was last looked at, and a batch last written */
     int64_t wall_us;   /* the clock less the one that nobody sets, then; 0: not looked at yet */
     int64_t jumped_ms; /* when they were last seen apart; 0: never */
     int64_t since_us;  /* since when this service reads, or the clock jumped */
@@ -94,6 +96,9 @@ void capture_drop(struct capture *c);      /* after what is in hand, what was re
 
 /* capture_totals.c: something may just have been read. */
 void capture_totals(struct capture *c);
+/* capture_backlog.c: how old was what lane has just written; too old is an incident. */
+void capture_note_age(struct capture *c, struct lane *lane, const struct source_batch *b);
+void capture_backlog(struct capture *c);
 /* capture.c: the source is opened anew, so that each partition's log is compared again. */
 void capture_reopen(struct capture *c);
 

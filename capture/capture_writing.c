@@ -126,6 +126,7 @@ static bool pass_on(struct lane *lane)
     if (lane_load(lane)->read.n > 0)
         begin(lane);
     if (old) {
+        capture_note_age(lane->c, lane, &old->read);
         load_drop(old);
         written_well(lane);
     }

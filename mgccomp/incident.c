@@ -85,7 +85,7 @@ static const char *kind_of(struct slice text, char other[32])
     static const char *const known[] = {
         INCIDENT_GAP,       INCIDENT_ALTERED,     INCIDENT_FORK,       INCIDENT_REPEAT,
         INCIDENT_FAR_AHEAD, INCIDENT_LOG_CHANGED, INCIDENT_UNREADABLE, INCIDENT_PARKED,
-        INCIDENT_DAMAGED,   INCIDENT_RESTORED,
+        INCIDENT_DAMAGED,   INCIDENT_RESTORED,    INCIDENT_BACKLOG,    INCIDENT_OPTIONS,
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (slice_is(text, known[i]))

@@ -2,7 +2,7 @@
 /*
  * Incidents: what is wrong with the record, by name, with where, since when and what it holds back.
  * An open one shuts deletion for its room (without a room: its source; without a source: its
- * partition), never delivery. An instance's "backlog" shuts nothing.
+ * partition), never delivery. A "backlog" shuts nothing.
  */
 #ifndef MGCCOMP_INCIDENT_H
 #define MGCCOMP_INCIDENT_H
@@ -18,8 +18,10 @@
 #define INCIDENT_FAR_AHEAD   "far-ahead"
 #define INCIDENT_LOG_CHANGED "log-changed" /* the queue is not the log that was captured before */
 #define INCIDENT_UNREADABLE  "unreadable"
-#define INCIDENT_PARKED      "parked"   /* a batch that an adapter can't deliver */
-#define INCIDENT_DAMAGED     "damaged"  /* a parked batch that was not read back as delivered */
+#define INCIDENT_PARKED      "parked"  /* a batch that an adapter can't deliver */
+#define INCIDENT_DAMAGED     "damaged" /* a parked batch that was not read back as delivered */
+#define INCIDENT_BACKLOG     "backlog" /* records wait too long; shuts nothing: backlog.h */
+#define INCIDENT_OPTIONS     "options" /* a batch was tried with others; closed when it is opened */
 #define INCIDENT_RESTORED    "restored" /* an older copy was reconciled; closed when it is opened */
 
 enum { INCIDENT_WAIT_MS = 30000 }; /* a store may take so long to answer for a gap */

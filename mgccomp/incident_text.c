@@ -36,8 +36,12 @@ void incident_put_place(struct buf *b, const struct incident *i)
             put_range(b, "#", i);
     } else if (i->batch.p) {
         buf_format(b, "batch %.*s of adapter %.*s", SLICE_ARG(i->batch), SLICE_ARG(i->instance));
+    } else if (i->instance.p) {
+        buf_format(b, "adapter %.*s", SLICE_ARG(i->instance));
     } else if (i->source.p) {
         buf_slice(b, i->source);
+    } else if (is(i, INCIDENT_BACKLOG)) {
+        buf_text(b, "capture");
     }
     if (i->part < 0)
         return;
@@ -81,6 +85,14 @@ const char *incident_meaning(const struct incident *i)
         {INCIDENT_DAMAGED, "The adapter delivered this batch, and it was not read back as it was"
                            " delivered. Find out why, move away what is damaged there, then retry:"
                            " it is delivered anew."},
+        {INCIDENT_BACKLOG,
+         "Records wait longer than they should, for this adapter, or in the queue"
+         " for capture. It closes by itself once the oldest of them waits for less"
+         " than half of that."},
+        {INCIDENT_OPTIONS,
+         "The adapter's options were changed while this batch was under way: parts"
+         " of it may have been delivered as they said before, in another place or"
+         " another form."},
         {INCIDENT_RESTORED, "mgccomp was restored from an older copy, and learned from the archives"
                             " what they hold."},
     };
@@ -128,6 +140,8 @@ void incident_put_state(struct buf *b, const struct incident *i, int64_t now_us)
                    SLICE_ARG(i->answer));
     else if (is(i, INCIDENT_SILENT))
         buf_text(b, "stands until the source writes its totals");
+    else if (is(i, INCIDENT_BACKLOG))
+        buf_text(b, "stands until what waits is taken");
     else
         buf_text(b, "stands until a person settles it");
 }
@@ -149,6 +163,11 @@ static void put_shut(struct buf *b, const struct incident *i)
 void incident_put_stake(struct buf *b, const struct incident *i)
 {
     int64_t n = i->last - i->first + 1;
+    if (is(i, INCIDENT_BACKLOG)) {
+        buf_text(b, i->instance.p ? "what waits is in mgccomp only; nothing is held back"
+                                  : "what waits is in the queue only; nothing is held back");
+        return;
+    }
     if (is(i, INCIDENT_GAP))
         buf_format(b, "%" PRId64 " record%s of this room %s not archived and may be lost; ", n,
                    n == 1 ? "" : "s", n == 1 ? "is" : "are");
@@ -180,6 +199,8 @@ static const char *mends(const struct incident *i)
         return "holdfast incident retry";
     if (is(i, INCIDENT_LOG_CHANGED))
         return "holdfast queue check; then holdfast queue heal";
+    if (is(i, INCIDENT_BACKLOG))
+        return i->instance.p ? "holdfast adapter list" : "holdfast status";
     return is(i, INCIDENT_SILENT) ? "holdfast source list" : NULL;
 }
 

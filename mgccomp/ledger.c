@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/own.h"
+#include "mgccomp/backlog.h"
 #include "mgccomp/incident.h"
 #include "mgccomp/kept.h"
 #include "mgccomp/lease.h"
@@ -245,6 +246,8 @@ int ledger_retire(struct staging *st, struct slice name, struct slice reason, st
         rc = kept_released(&t, e);
     if (rc == 0)
         rc = close_parked(&t, id, e);
+    if (rc == 0)
+        rc = backlog_close(&t, name, "adapter retired", e);
     return rc == 0 ? staging_commit(&t, e) : rc;
 }
 

@@ -81,6 +81,8 @@ struct ledger_batch {
     char id[37], stem[112], state[16];
     int64_t instance, number, cut_us, records, bytes, attempts;
     uint8_t digest[SHA256_SIZE];
+    uint8_t options[SHA256_SIZE]; /* what ledger_attempt is told: a digest of the adapter's; zeros:
+                                     nothing */
     struct ledger_range ranges[LEDGER_MAX_RANGES];
     size_t range_count;
 };
@@ -144,7 +146,8 @@ int ledger_settlements(struct db *db, const struct ledger_batch *b, ledger_settl
  * ERR_NOT_FOUND: the adapter is retired. */
 int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *state,
                        struct slice why, struct err *e);
-/* Counts an attempt of a frozen batch, and forgets rejected and refuted settlements. */
+/* Counts an attempt of a frozen batch, and forgets rejected and refuted settlements. When the
+ * attempt before had other options that is noted for ever, as the incident `options`, closed. */
 int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e);
 /* A failed try: keeps the text and when to try next. */
 int ledger_failed(struct staging *st, int64_t instance, struct slice why, int64_t next_try_us,

@@ -376,11 +376,44 @@ int ledger_batch_state(struct staging *st, struct ledger_batch *b, const char *s
     return rc;
 }
 
+/* The batch is the same; where and how it is delivered may not be. A person who mends a set-up must
+ * be able to, so it is not refused. */
+static int note_options(struct staging_txn *t, const struct ledger_batch *b, struct err *e)
+{
+    static const uint8_t untold[SHA256_SIZE];
+    const struct slice options = {(const char *)b->options, SHA256_SIZE};
+    char object[80];
+    char name[64] = "";
+    int64_t others = 0;
+    if (memcmp(b->options, untold, SHA256_SIZE) == 0)
+        return 0;
+    int rc = db_int(t->db, "SELECT count(*) FROM batch WHERE id = $1 AND options <> $2",
+                    DB_ARGS(DB_T(slice_of(b->id)), DB_B(options)), 0, &others, e);
+    if (rc == 0)
+        rc = db_run(t->db, "UPDATE batch SET options = $2 WHERE id = $1",
+                    DB_ARGS(DB_T(slice_of(b->id)), DB_B(options)), NULL, e);
+    if (rc < 0 || !others)
+        return rc;
+    (void)snprintf(object, sizeof object, "%s attempt %" PRId64, b->id, b->attempts + 1);
+    rc = instance_name(t->db, b->instance, name, e);
+    const struct incident i = {.kind = INCIDENT_OPTIONS,
+                               .object = slice_of(object),
+                               .part = -1,
+                               .batch = slice_of(b->id),
+                               .instance = slice_of(name),
+                               .detail = slice_of(object)};
+    if (rc == 0)
+        rc = incident_open(t, &i, NULL, e);
+    return rc < 0 ? rc : incident_close(t, INCIDENT_OPTIONS, i.object, "noted", e);
+}
+
 int ledger_attempt(struct staging *st, struct ledger_batch *b, struct err *e)
 {
     OWN(own_staging_txn) struct staging_txn t = {0};
     int64_t changed = 0;
     int rc = lease_begin(st, &t, e);
+    if (rc == 0)
+        rc = note_options(&t, b, e);
     if (rc == 0)
         rc = db_run(t.db,
                     "UPDATE batch SET attempts = attempts + 1 WHERE id = $1 AND state = 'frozen'",

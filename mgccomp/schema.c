@@ -99,13 +99,13 @@
     " pos BIGINT NOT NULL, full_from BIGINT NOT NULL DEFAULT 0,"                                   \
     " PRIMARY KEY (instance, generation, part));"                                                  \
     /* state: frozen, settled, verified, parked. roster: JSON of rooms and who was in them, none */ \
-    /* once it is verified. */                                                                     \
+    /* once it is verified. options: digest of those that the last attempt used. */                \
     "CREATE TABLE batch ("                                                                         \
     " id TEXT PRIMARY KEY, instance BIGINT NOT NULL, number BIGINT NOT NULL,"                      \
     " purpose TEXT NOT NULL, state TEXT NOT NULL, stem TEXT NOT NULL, cut_us BIGINT NOT NULL,"     \
     " records BIGINT NOT NULL, bytes BIGINT NOT NULL, digest " BYTES " NOT NULL,"                  \
     " format BIGINT NOT NULL, roster " BYTES " NOT NULL, attempts BIGINT NOT NULL,"                \
-    " last_error TEXT, changed_us BIGINT NOT NULL, UNIQUE (instance, number));"                    \
+    " last_error TEXT, changed_us BIGINT NOT NULL, options " BYTES ", UNIQUE (instance, number));" \
     "CREATE INDEX batch_open ON batch (instance, number) WHERE state <> 'verified';"               \
     "CREATE TABLE batch_range ("                                                                   \
     " batch TEXT NOT NULL, generation BIGINT NOT NULL, part BIGINT NOT NULL,"                      \

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "mgccomp/backlog.h"
 #include "mgccomp/drain_request.h"
 #include "mgccomp/lease.h"
 
@@ -15,6 +16,7 @@
 
 enum {
     LOOK_MS = 500,     /* between looks at the instance table */
+    BACKLOG_MS = 5000, /* between looks at what waits too long */
     STANDBY_MS = 1000, /* between tries to lead */
     WAIT_MS = 1000,
     TROUBLE_MS = 1000, /* after an error of database or machine */
@@ -164,6 +166,28 @@ static void drop_absent(struct archiver *a)
     }
 }
 
+/* Also of those that are paused or failed: theirs is what waits longest. */
+static int look_at_backlog(struct archiver *a, const struct rows *rows, struct err *e)
+{
+    int rc = 0;
+    if (!a->o.backlog_ms || clock_mono_ms() < a->backlog_ms)
+        return 0;
+    a->backlog_ms = clock_mono_ms() + BACKLOG_MS;
+    for (size_t i = 0; rc == 0 && i < rows->n; i++) {
+        const struct runner *r = runner_of(a, rows->all[i].id);
+        int64_t oldest_us = 0;
+        rc = backlog_oldest(a->context.reader, rows->all[i].id, &oldest_us, e);
+        const int64_t age_ms = (clock_wall_us() - oldest_us) / 1000;
+        const struct backlog b = {
+            .instance = slice_of(rows->all[i].name),
+            .age_ms = oldest_us ? age_ms - (r ? r->options->due.interval_ms : 0) : -1,
+            .bound_ms = a->o.backlog_ms};
+        if (rc == 0)
+            rc = backlog_judge(a->o.staging, &b, e);
+    }
+    return rc;
+}
+
 static int look(struct archiver *a, struct err *e)
 {
     OWN(own_mem) struct rows *rows = calloc(1, sizeof *rows);
@@ -188,7 +212,7 @@ static int look(struct archiver *a, struct err *e)
         }
     }
     drop_absent(a);
-    return rc;
+    return rc < 0 ? rc : look_at_backlog(a, rows, e);
 }
 
 /* Shown at the instance, unless the ledger itself is out of reach. Once: it is the state that

@@ -26,6 +26,7 @@ struct archiver_options {
     const char *scratch_dir;   /* workers' private folders and spools */
     const char *delivered_dir; /* see delivered.h; exists */
     const char *program;       /* path of this executable, for `worker` */
+    int64_t backlog_ms;        /* so long may a record wait beyond an interval; 0: for ever */
     struct wake *captured;     /* rung after a capture commit; may be NULL */
     struct wake *archived;     /* rung after a batch was verified (sweep); may be NULL */
 };

@@ -18,7 +18,7 @@ struct archiver {
     pthread_t thread;
     _Atomic bool stop;
     bool leading;
-    int64_t look_ms;
+    int64_t look_ms, backlog_ms;
     struct runner *runners[LEDGER_MAX_INSTANCES];
     size_t runner_count;
     char last_trouble[512];

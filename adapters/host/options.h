@@ -35,6 +35,10 @@ int adapter_options_load(struct adapter_options **out, struct conf *conf, const 
 int adapter_options_describe(struct adapter_options **out, const char *module,
                              const char *modules_dir, const char *program, struct err *e);
 
+/* A digest of what decides where and how a batch is delivered: the module and its own options, but
+ * no secrets. */
+void adapter_options_digest(const struct adapter_options *o, uint8_t out[SHA256_SIZE]);
+
 /* Fills a task's options. */
 void adapter_options_task(const struct adapter_options *o, struct wire_task *t);
 

@@ -130,6 +130,7 @@ static int begin_delivery(struct runner *r, struct runner_context *c, struct err
     int rc = ledger_batch_state(c->staging, &r->batch, "settled", (struct slice){0}, e);
     if (rc != ERR_CONFLICT)
         return rc;
+    adapter_options_digest(r->options, r->batch.options);
     rc = ledger_attempt(c->staging, &r->batch, e);
     if (rc == 0)
         rc = delivered_note(c->delivered_dir, r->row.name, r->batch.number, e);

@@ -302,7 +302,7 @@ static void a_parked_batch_is_tried_again(void **state)
                  " batches, added_us, failures, next_try_us) VALUES ('tar', 'tar', 1, 2, 'active',"
                  " 0, 0, 1, 0, 5, 99);"
                  "INSERT INTO batch VALUES ('b-1', 1, 1, 'archive', 'parked', 's', 0, 1, 1, x'00',"
-                 " 1, x'00', 3, NULL, 0)",
+                 " 1, x'00', 3, NULL, 0, NULL)",
                  &f->e),
        &f->e);
     assert_int_equal(type(f, incident_retry_command, "1", NULL), APP_OK);

@@ -336,8 +336,8 @@ static void fill_master(struct model *m)
 {
     script(m, "CREATE TABLE verified (instance BIGINT, pos BIGINT, whole BIGINT);"
               "INSERT INTO position (part, pos, captured_us) VALUES (0, 0, 0);"
-              "INSERT INTO stream VALUES (1, 's', 1, 'one', 1, zeroblob(32), NULL, 0, 0),"
-              " (2, 's', 1, 'two', 1, zeroblob(32), NULL, 0, 0);"
+              "INSERT INTO stream VALUES (1, 's', 1, 'one', 1, zeroblob(32), NULL, 0, 0, 0),"
+              " (2, 's', 1, 'two', 1, zeroblob(32), NULL, 0, 0, 0);"
               "CREATE TABLE master AS SELECT * FROM record WHERE 0;"
               "INSERT INTO master VALUES"
               " (1, 0, 0, 1, 1, 3, 0, 1, 1, 1, zeroblob(32), x'31', NULL),"
