@@ -109,7 +109,7 @@ void wait_for_least(struct fixture *f, const char *sql, int64_t n)
     int64_t v = -1;
     while ((v = number(f, sql)) < n) {
         if (clock_mono_ms() > until)
-            fail_msg("%s: %" PRId64 ", not %" PRId64 " within a minute", sql, v, n);
+            fail_msg("%s: %" PRId64 ", not %" PRId64 " within two minutes", sql, v, n);
         (void)poll(NULL, 0, 20);
     }
 }

@@ -7,7 +7,7 @@
 #include "tests/contract/queues.h"
 #include "tests/expect.h"
 
-enum { PATIENCE_MS = 60000 };
+enum { PATIENCE_MS = 120000 };
 
 struct fixture {
     bool services;

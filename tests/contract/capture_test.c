@@ -306,7 +306,7 @@ static const char waiting[] = "SELECT count(*) FROM pg_stat_activity WHERE"
 static const char elsewhere[] = "SELECT count(*) FROM record WHERE part = 1";
 
 /* The writer of partition 0 stands still: the other one goes on. Then its connection breaks. */
-static void a_writer_that_fails_is_one_of_several(void **state)
+static void the_other_writer_goes_on(void **state)
 {
     struct fixture *f = *state;
     OWN(own_db) struct db *db = NULL;
@@ -370,7 +370,7 @@ int main(int argc, char **argv)
         CAPTURE_ONE(another_queue_is_refused_while_running, &services),
         CAPTURE(two_captures_share_and_take_over, &services),
         CAPTURE(a_database_that_goes_away_is_waited_for, &services),
-        CAPTURE(a_writer_that_fails_is_one_of_several, &services),
+        CAPTURE(the_other_writer_goes_on, &services),
         CAPTURE(a_broker_that_dies_is_waited_for, &services)};
     int failed = cmocka_run_group_tests_name("embedded", on_embedded, NULL, NULL);
     failed += cmocka_run_group_tests_name("services", on_services, NULL, NULL);
