@@ -129,17 +129,24 @@ static void finish(struct place *p, struct writer *w, int64_t posts)
     assert_int_equal(check_room(p->s, ROOM).count, posts);
 }
 
+/* A post is there; the server falls silent while it is given another one, which waits. */
+static struct writer *begin_silence(struct place *p, bool in_commit, struct writer_job *job,
+                                    struct answer *a)
+{
+    struct writer *w = begin(p);
+    assert_int_equal(post_again(w), 1);
+    OK(writer_call(w, lay, &in_commit, &e));
+    submit(w, job, a);
+    return w;
+}
+
 /* Nothing of the group is there, and everybody may be told so. */
 static void a_statement_that_hangs_is_answered_soon(void **state)
 {
     struct place *p = *state;
-    struct writer *w = begin(p);
     struct writer_job job;
     struct answer a;
-    bool in_commit = false;
-    assert_int_equal(post_again(w), 1);
-    OK(writer_call(w, lay, &in_commit, &e));
-    submit(w, &job, &a);
+    struct writer *w = begin_silence(p, false, &job, &a);
     await_answer(&a);
     assert_true(silent.frozen);
     assert_int_equal(a.class, ERR_RETRY);
@@ -153,13 +160,9 @@ static void a_statement_that_hangs_is_answered_soon(void **state)
 static void a_commit_that_hangs_is_looked_up(void **state)
 {
     struct place *p = *state;
-    struct writer *w = begin(p);
     struct writer_job job;
     struct answer a;
-    bool in_commit = true;
-    assert_int_equal(post_again(w), 1);
-    OK(writer_call(w, lay, &in_commit, &e));
-    submit(w, &job, &a);
+    struct writer *w = begin_silence(p, true, &job, &a);
     while (!silent.frozen)
         (void)poll(NULL, 0, 10);
     (void)poll(NULL, 0, 2 * PATIENCE_MS); /* a connection more is tried, and not let in */
@@ -177,15 +180,11 @@ static void a_commit_that_hangs_is_looked_up(void **state)
 static void a_commit_that_stays_in_doubt_is_said_to_be(void **state)
 {
     struct place *p = *state;
-    struct writer *w = begin(p);
     struct writer_job job;
     struct writer_job later;
     struct answer a;
     struct answer b;
-    bool in_commit = true;
-    assert_int_equal(post_again(w), 1);
-    OK(writer_call(w, lay, &in_commit, &e));
-    submit(w, &job, &a);
+    struct writer *w = begin_silence(p, true, &job, &a);
     while (!silent.frozen)
         (void)poll(NULL, 0, 10);
     submit(w, &later, &b);
